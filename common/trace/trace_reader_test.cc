@@ -1,0 +1,216 @@
+#include "common/trace/trace_reader.h"
+
+#include <zlib.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/testing/status_matchers.h"
+#include "common/testing/temp_dir.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace cloudscale::trace {
+namespace {
+
+using ::cloudscale::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::DoubleNear;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class TraceReaderTest : public ::testing::Test {
+ protected:
+  std::string Plain(absl::string_view text) { return dir_.Write("x.csv", text); }
+  std::string Gzip(absl::string_view text) {
+    const std::string path = dir_.File("x.csv.gz");
+    gzFile file = gzopen(path.c_str(), "wb");
+    EXPECT_EQ(gzwrite(file, text.data(), static_cast<unsigned>(text.size())),
+              static_cast<int>(text.size()));
+    EXPECT_EQ(gzclose(file), Z_OK);
+    return path;
+  }
+  testing::TempDir dir_;
+};
+
+TEST_F(TraceReaderTest, ReadsPlainFractions) {
+  const auto traces = ReadTraces(Plain("t_seconds,cpu\n0,0.5\n300,1\n600,0\n"));
+  CS_ASSERT_OK(traces);
+  ASSERT_THAT(*traces, SizeIs(1));
+  const Trace& trace = traces->front();
+  EXPECT_EQ(trace.name, "x");
+  EXPECT_EQ(trace.resource, "cpu");
+  EXPECT_EQ(trace.period, absl::Minutes(5));
+  EXPECT_EQ(trace.length(), absl::Minutes(15));
+  EXPECT_THAT(trace.values, ElementsAre(0.5, 1, 0));
+  EXPECT_THAT(trace.note, IsEmpty());
+}
+
+TEST_F(TraceReaderTest, ReadsWindowsLineEndsByteOrderMarkAndNoFinalNewline) {
+  const auto traces =
+      ReadTraces(Plain("\xEF\xBB\xBFt_seconds,mem\r\n10,0.5\r\n11,0.25\r\n12,0.125"));
+  CS_ASSERT_OK(traces);
+  EXPECT_THAT(traces->front().values, ElementsAre(0.5, 0.25, 0.125));
+  EXPECT_EQ(traces->front().period, absl::Seconds(1));
+}
+
+TEST_F(TraceReaderTest, ReadsInterleavedSeriesOfGzipLongForm) {
+  const auto traces =
+      ReadTraces(Gzip("trace,t,value\nb,0,0.1\na,0,0.2\nb,60,0.3\na,300,0.4\nb,120,0.5\n"));
+  CS_ASSERT_OK(traces);
+  ASSERT_THAT(*traces, SizeIs(2));
+  EXPECT_EQ((*traces)[0].name, "b");
+  EXPECT_EQ((*traces)[0].period, absl::Minutes(1));
+  EXPECT_THAT((*traces)[0].values, ElementsAre(0.1, 0.3, 0.5));
+  EXPECT_EQ((*traces)[1].name, "a");
+  EXPECT_EQ((*traces)[1].period, absl::Minutes(5));
+}
+
+TEST_F(TraceReaderTest, ReadsFilesLargerThanOneChunk) {
+  std::string text = "t_seconds,cpu\n";
+  constexpr int kRows = 50000;
+  for (int i = 0; i < kRows; ++i) {
+    absl::StrAppend(&text, i, ",0.", 1000 + i % 1000, "\n");
+  }
+  for (const std::string& path : {Plain(text), Gzip(text)}) {
+    const auto traces = ReadTraces(path);
+    CS_ASSERT_OK(traces);
+    ASSERT_THAT(traces->front().values, SizeIs(kRows));
+    EXPECT_DOUBLE_EQ(traces->front().values[12345], 0.1345);
+  }
+}
+
+TEST_F(TraceReaderTest, SelectsNamesInTheOrderAsked) {
+  const std::string path = Plain("trace,t,value\na,0,0\na,1,0\nb,0,0\nb,1,0\nc,0,0\nc,1,0\n");
+  const auto traces = ReadTraces(path, {.names = {"c", "a"}});
+  CS_ASSERT_OK(traces);
+  ASSERT_THAT(*traces, SizeIs(2));
+  EXPECT_EQ((*traces)[0].name, "c");
+  EXPECT_EQ((*traces)[1].name, "a");
+  EXPECT_THAT(ReadTraces(path, {.names = {"a", "d", "e"}}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'d', 'e'")));
+}
+
+TEST_F(TraceReaderTest, TakesOnlyTheFirstSeriesUpToTheMaximum) {
+  ReadOptions options;
+  options.max_traces = 2;
+  const auto traces =
+      ReadTraces(Plain("trace,t,value\na,0,0\na,1,0\nb,0,0\nc,0,0\nb,1,0\nc,1,0\n"), options);
+  CS_ASSERT_OK(traces);
+  ASSERT_THAT(*traces, SizeIs(2));
+  EXPECT_EQ((*traces)[1].name, "b");
+}
+
+TEST_F(TraceReaderTest, ScalesPlainFileWithValuesAboveOneAndSaysSo) {
+  const auto traces = ReadTraces(Plain("t_seconds,requests\n0,10\n60,40\n120,0\n"));
+  CS_ASSERT_OK(traces);
+  EXPECT_THAT(traces->front().values,
+              ElementsAre(DoubleNear(0.2, 1e-12), DoubleNear(0.8, 1e-12), 0));
+  EXPECT_THAT(traces->front().note, HasSubstr("50"));
+}
+
+TEST_F(TraceReaderTest, ValuesAboveOneNeedScalingOutsidePlainAutomatic) {
+  ReadOptions options;
+  options.scale = ValueScale::kFraction;
+  EXPECT_THAT(ReadTraces(Plain("t_seconds,cpu\n0,0.5\n60,1.5\n"), options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("x.csv:3: value above 1")));
+  const std::string path = Plain("trace,t,value\na,0,2\na,60,4\n");
+  EXPECT_THAT(ReadTraces(path),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("x.csv:2: value above 1")));
+  options.scale = ValueScale::kByMaximum;
+  const auto scaled = ReadTraces(path, options);
+  CS_ASSERT_OK(scaled);
+  EXPECT_THAT(scaled->front().values, ElementsAre(0.4, 0.8));
+  options.scale = ValueScale::kRaw;
+  const auto raw = ReadTraces(path, options);
+  CS_ASSERT_OK(raw);
+  EXPECT_THAT(raw->front().values, ElementsAre(2, 4));
+}
+
+TEST_F(TraceReaderTest, AllZeroSeriesSurvivesScaling) {
+  const auto traces =
+      ReadTraces(Plain("t_seconds,cpu\n0,0\n60,0\n"), {.scale = ValueScale::kByMaximum});
+  CS_ASSERT_OK(traces);
+  EXPECT_THAT(traces->front().values, ElementsAre(0, 0));
+}
+
+struct Broken {
+  const char* what;
+  const char* text;
+  const char* message;
+};
+
+class BrokenTraceTest : public ::testing::TestWithParam<Broken> {};
+
+TEST_P(BrokenTraceTest, IsRefusedNamingFileAndLine) {
+  testing::TempDir dir;
+  EXPECT_THAT(ReadTraces(dir.Write("x.csv", GetParam().text)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().message)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BrokenTraceTest,
+    ::testing::Values(
+        Broken{"Empty", "", "x.csv:1: the file is empty"},
+        Broken{"NoHeading", "0,0.5\n1,0.5\n", "x.csv:1: heading '0,0.5'"},
+        Broken{"NoHeadingValue", "t,0.5\n1,0.5\n", "x.csv:1: heading"},
+        Broken{"OnlyHeading", "t_seconds,cpu\n", "x.csv:1: no data"},
+        Broken{"OnePoint", "t_seconds,cpu\n0,1\n", "x.csv:2: series 'x' has one point"},
+        Broken{"NotNumber", "t_seconds,cpu\n0,1\n1,abc\n", "x.csv:3: value 'abc' is not a number"},
+        Broken{"NoValue", "t_seconds,cpu\n0,1\n1,\n", "x.csv:3: value '' is not a number"},
+        Broken{"NotTime", "t_seconds,cpu\nzero,1\n", "x.csv:2: time 'zero' is not a number"},
+        Broken{"NaN", "t_seconds,cpu\n0,1\n1,nan\n", "x.csv:3: value 'nan' is not a finite"},
+        Broken{"Infinite", "t_seconds,cpu\n0,inf\n1,1\n", "x.csv:2: value 'inf' is not a finite"},
+        Broken{"Overflow", "t_seconds,cpu\n0,1e999\n1,1\n", "x.csv:2: value '1e999' is not"},
+        Broken{"Negative", "t_seconds,cpu\n0,1\n1,-0.1\n", "x.csv:3: value -0.1 is negative"},
+        Broken{"NegativeTime", "t_seconds,cpu\n-1,1\n", "x.csv:2: time -1 is negative"},
+        Broken{"SameTime", "t_seconds,cpu\n0,1\n0,1\n", "x.csv:3: time 0 does not follow 0"},
+        Broken{"TimeBack", "t_seconds,cpu\n0,1\n5,1\n4,1\n", "x.csv:4: time 4 does not follow 5"},
+        Broken{"Gap", "t_seconds,cpu\n0,1\n5,1\n15,1\n",
+               "x.csv:4: time 15 is 10 s after the one before, expected 5 s"},
+        Broken{"TooManyColumns", "t_seconds,cpu\n0,1,2\n", "x.csv:2: has 3 columns, expected 2"},
+        Broken{"TooFewColumns", "trace,t,value\na,1\n", "x.csv:2: has 2 columns, expected 3"},
+        Broken{"NoName", "trace,t,value\n,1,1\n", "x.csv:2: trace has no name"},
+        Broken{"BlankLine", "t_seconds,cpu\n0,1\n\n1,1\n", "x.csv:3: blank line"},
+        Broken{"HugeTime", "t_seconds,cpu\n0,1\n1e300,1\n", "x.csv:3: time 1e+300 is above"}),
+    [](const auto& param) { return param.param.what; });
+
+TEST_F(TraceReaderTest, MissingFileIsNotFound) {
+  EXPECT_THAT(ReadTraces(dir_.File("none.csv")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.csv")));
+  EXPECT_THAT(ReadTraces(dir_.path().string()), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(TraceReaderTest, CutGzipIsDataLoss) {
+  std::string text = "t_seconds,cpu\n";
+  for (int i = 0; i < 20000; ++i) {
+    absl::StrAppend(&text, i, ",0.", (i * 7919) % 10007, "\n");
+  }
+  const std::string path = Gzip(text);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) / 2);
+  EXPECT_THAT(ReadTraces(path), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("x.csv.gz")));
+}
+
+TEST_F(TraceReaderTest, BoundsHold) {
+  const std::string path = Plain("t_seconds,cpu\n0,1\n1,1\n2,1\n");
+  ReadOptions options;
+  options.max_points = 2;
+  EXPECT_THAT(ReadTraces(path, options),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("x.csv:4")));
+  options = {};
+  options.max_bytes = 10;
+  EXPECT_THAT(ReadTraces(path, options), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(ReadTraces(Plain("t_seconds,cpu\n0," + std::string(200000, '1') + "\n")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("x.csv:2: line longer")));
+  options = {};
+  options.max_traces = 0;
+  options.max_points = 0;
+  EXPECT_THAT(ReadTraces(path, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("max_traces"), HasSubstr("max_points"))));
+}
+
+}  // namespace
+}  // namespace cloudscale::trace
