@@ -1,0 +1,178 @@
+#include "services/monitor/memory_series.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "services/monitor/demand.h"
+
+namespace cloudscale::monitor {
+namespace {
+
+using hypervisor::VmReading;
+using hypervisor::VmState;
+
+// Firmware tables and rounding let a guest count slightly more than it was given.
+constexpr double kMemoryToleranceRatio = 1.02;
+constexpr int64_t kMemoryToleranceBytes = 16LL * 1024 * 1024;
+constexpr double kBusyLoadAverage = 0.5;
+constexpr double kBusyPressureRatio = 0.2;
+constexpr int64_t kBusyRunQueue = 2;  // the agent itself is one
+
+bool Exceeds(int64_t value, int64_t bound) {
+  return static_cast<double>(value) >
+         static_cast<double>(bound) * kMemoryToleranceRatio + kMemoryToleranceBytes;
+}
+
+// The bound that a guest's total must keep.
+std::optional<int64_t> GivenBytes(const VmReading& vm) {
+  return vm.memory_maximum_bytes.has_value() ? vm.memory_maximum_bytes : vm.memory_current_bytes;
+}
+
+bool IsImpossible(const VmReading& vm) {
+  const bool runs = vm.state == VmState::kRunning;
+  const auto bad = [&](const std::optional<int64_t>& bytes) {
+    return bytes.has_value() &&
+           (*bytes < 0 || (*bytes == 0 && runs) ||
+            (vm.memory_maximum_bytes.has_value() && Exceeds(*bytes, *vm.memory_maximum_bytes)));
+  };
+  if (vm.memory_maximum_bytes.has_value() && *vm.memory_maximum_bytes <= 0) {
+    return true;
+  }
+  if (vm.memory_pressure_some_ratio.has_value() &&
+      !(*vm.memory_pressure_some_ratio >= 0 && *vm.memory_pressure_some_ratio <= 1)) {
+    return true;
+  }
+  return bad(vm.memory_current_bytes) || bad(vm.memory_used_bytes);
+}
+
+void FillCounters(const GuestReport& report, VmSample& out) {
+  if (!out.counters.has_value()) {
+    return;
+  }
+  out.counters->swap_in_bytes = report.swap_in_bytes;
+  out.counters->swap_out_bytes = report.swap_out_bytes;
+  out.counters->major_fault_count = report.major_fault_count;
+  out.counters->oom_kill_count = report.oom_kill_count;
+}
+
+void FillGuest(const GuestReport& report, VmSample& out) {
+  out.guest_source = GuestSource::kAgent;
+  out.memory_guest_total_bytes = report.memory_total_bytes;
+  out.memory_guest_available_bytes = report.memory_available_bytes;
+  if (report.memory_pressure.has_value()) {
+    out.memory_pressure_some_ratio =
+        std::max(out.memory_pressure_some_ratio.value_or(0), report.memory_pressure->some_ratio);
+    out.memory_pressure_full_ratio = report.memory_pressure->full_ratio;
+  }
+}
+
+}  // namespace
+
+bool MemorySeries::TakeLoadEvidence(const HeldReport* guest) {
+  if (guest == nullptr || guest->report.sequence == evidence_sequence_) {
+    return false;
+  }
+  evidence_sequence_ = guest->report.sequence;
+  const GuestReport& report = guest->report;
+  return report.run_queue_length.value_or(0) >= kBusyRunQueue ||
+         report.load_average.value_or(0) >= kBusyLoadAverage ||
+         (report.cpu_pressure.has_value() && report.cpu_pressure->some_ratio >= kBusyPressureRatio);
+}
+
+const HeldReport* MemorySeries::UsableGuest(const SamplingConfig& config,
+                                            const MemoryStepContext& context, const VmReading& vm,
+                                            bool& is_lie) const {
+  const HeldReport* guest = context.guest;
+  if (guest == nullptr || context.now - guest->received_at > config.max_guest_age) {
+    return nullptr;
+  }
+  if (incarnation_since_.has_value() && guest->received_at < *incarnation_since_) {
+    return nullptr;
+  }
+  const std::optional<int64_t> given = GivenBytes(vm);
+  is_lie = given.has_value() && Exceeds(guest->report.memory_total_bytes, *given);
+  return is_lie ? nullptr : guest;
+}
+
+bool MemorySeries::NoteOomKills(const GuestReport& report) {
+  const bool is_new = oom_boot_id_ == report.boot_id && oom_kill_count_.has_value() &&
+                      report.oom_kill_count.value_or(0) > *oom_kill_count_;
+  oom_boot_id_ = report.boot_id;
+  oom_kill_count_ = report.oom_kill_count;
+  return is_new;
+}
+
+void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& context,
+                        const VmReading& vm, VmSample& out) {
+  if (vm.allocation.has_value()) {
+    out.memory_target_bytes = vm.allocation->memory_target_bytes;
+  }
+  if (context.guest != nullptr) {
+    out.guest_report_age = std::max(absl::ZeroDuration(), context.now - context.guest->received_at);
+  }
+  if (context.is_new_incarnation) {
+    incarnation_since_ = context.now;
+  }
+  bool is_lie = false;
+  const HeldReport* guest = UsableGuest(config, context, vm, is_lie);
+  if (IsImpossible(vm) || is_lie) {
+    out.memory_quality = Quality::kImpossible;
+    return;
+  }
+  out.memory_allocated_bytes = vm.memory_current_bytes;
+  out.memory_maximum_bytes = vm.memory_maximum_bytes;
+  out.memory_pressure_some_ratio = vm.memory_pressure_some_ratio;
+  MemoryObservation observation;
+  std::optional<int64_t> used = vm.memory_used_bytes;
+  if (used.has_value()) {
+    out.guest_source = config.backend_memory_source;
+  }
+  if (guest != nullptr) {
+    FillGuest(guest->report, out);
+    FillCounters(guest->report, out);
+    observation.has_new_oom_kill = NoteOomKills(guest->report);
+    const int64_t seen = guest->report.memory_total_bytes - guest->report.memory_available_bytes;
+    used = std::max(used.value_or(0), seen);
+  }
+  if (!used.has_value()) {
+    Skip(config, context.now, Quality::kMissing, out);
+    return;
+  }
+  if (*used <= 0 && vm.state == VmState::kRunning) {
+    out.memory_quality = Quality::kImpossible;
+    return;
+  }
+  observation.used_bytes = *used;
+  observation.maximum_bytes = vm.memory_maximum_bytes;
+  observation.pressure_some_ratio = out.memory_pressure_some_ratio;
+  observation.limit_bytes = out.memory_target_bytes;
+  if (observation.limit_bytes.has_value() && vm.memory_current_bytes.has_value()) {
+    observation.limit_bytes = std::max(*observation.limit_bytes, *vm.memory_current_bytes);
+  }
+  last_good_ = context.now;
+  if (context.is_new_incarnation || is_reset_pending_) {
+    is_reset_pending_ = false;
+    out.memory_quality = Quality::kReset;
+    return;
+  }
+  out.memory_used_bytes = used;
+  out.memory_demand_bytes = EstimateMemoryDemand(observation);
+  const bool rests_on_guest = !vm.memory_used_bytes.has_value();
+  const bool is_old = context.now - context.read_at > config.period ||
+                      (rests_on_guest && context.now - guest->received_at >
+                                             config.period * config.late_guest_periods);
+  const bool is_skewed =
+      guest != nullptr && absl::AbsDuration(guest->clock_skew) > config.max_clock_skew;
+  out.memory_quality = is_old ? Quality::kLate : (is_skewed ? Quality::kSkewed : Quality::kFresh);
+}
+
+void MemorySeries::Skip(const SamplingConfig& config, MonoTime now, Quality quality,
+                        VmSample& out) {
+  if (!last_good_.has_value()) {
+    last_good_ = now;
+  }
+  const bool is_stale = now - *last_good_ > config.period * config.stale_after_periods;
+  out.memory_quality = is_stale ? Quality::kStale : quality;
+}
+
+}  // namespace cloudscale::monitor
