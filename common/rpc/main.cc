@@ -2,8 +2,10 @@
 
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
@@ -279,6 +281,12 @@ class Running {
 
 }  // namespace
 
+std::string HostName() {
+  std::array<char, 256> name{};
+  return gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data()
+                                                                           : "localhost";
+}
+
 int RunMain(int argc, char** argv, Process process) {
   absl::SetProgramUsageMessage(
       absl::StrCat(process.description, "\n\n  ", process.name,
@@ -314,6 +322,9 @@ int RunMain(int argc, char** argv, Process process) {
   }
   Violations violations;
   ApplyFlags(process.mutable_server(), &violations);
+  if (process.prepare) {
+    process.prepare(&violations);
+  }
   ValidateServerConfig(*process.mutable_server(), "server", &violations);
   process.validate(&violations);
   if (absl::Status status = violations.ToStatus(); !status.ok()) {

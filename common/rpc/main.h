@@ -16,6 +16,9 @@ namespace cloudscale::rpc {
 
 inline constexpr char kVersion[] = "0.1.0";
 
+// The machine's host name; "localhost" when it has none.
+[[nodiscard]] std::string HostName();
+
 // What differs between the server processes; `RunMain` does the rest.
 struct Process {
   std::string name;         // "cloudscale-monitor"
@@ -26,6 +29,9 @@ struct Process {
   std::function<config::v1::ServerConfig*()> mutable_server;
   // TLS for calls to peers; may be null.
   std::function<const config::v1::TlsConfig*()> client_tls;
+  // Optional. Completes `config` after file and flags were read, before validation; adds faults of
+  // flags of its own.
+  std::function<void(Violations*)> prepare;
   // Adds all faults of `config`, by field path. Must have no effect: `--check-config` calls only
   // this.
   std::function<void(Violations*)> validate;
