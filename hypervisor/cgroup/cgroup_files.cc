@@ -60,49 +60,7 @@ struct CloseDir {
   void operator()(DIR* dir) const { closedir(dir); }
 };
 
-}  // namespace
-
-Fd::~Fd() {
-  if (fd_ >= 0) {
-    close(fd_);
-  }
-}
-
-Fd& Fd::operator=(Fd&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-absl::Status StatusFromErrno(int error, absl::string_view what) {
-  return absl::Status(CodeFromErrno(error),
-                      absl::StrCat(what, ": ", std::generic_category().message(error)));
-}
-
-absl::StatusOr<Fd> OpenDirectory(const std::string& path) {
-  Fd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.is_open()) {
-    return StatusFromErrno(errno, absl::StrCat("open ", path));
-  }
-  return fd;
-}
-
-absl::StatusOr<Fd> OpenChildDirectory(const Fd& parent, const std::string& name) {
-  Fd fd(openat(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd.is_open()) {
-    return StatusFromErrno(errno, absl::StrCat("open group ", name));
-  }
-  return fd;
-}
-
-absl::StatusOr<Fd> OpenFile(const Fd& directory, const char* name) {
-  Fd fd(openat(directory.get(), name, O_RDONLY | O_CLOEXEC));
-  if (!fd.is_open()) {
-    return StatusFromErrno(errno, absl::StrCat("open ", name));
-  }
-  return fd;
-}
-
-absl::StatusOr<std::string> ReadAgain(const Fd& file, absl::string_view name) {
+absl::StatusOr<std::string> ReadAll(const Fd& file, absl::string_view name) {
   std::string content;
   std::array<char, 16384> buffer;
   while (content.size() <= kMaxFileBytes) {
@@ -124,12 +82,58 @@ absl::StatusOr<std::string> ReadAgain(const Fd& file, absl::string_view name) {
       absl::StrCat("read ", name, ": more than ", kMaxFileBytes, " bytes"));
 }
 
-absl::StatusOr<std::string> ReadFile(const Fd& directory, const char* name) {
-  CS_ASSIGN_OR_RETURN(const Fd file, OpenFile(directory, name));
-  return ReadAgain(file, name);
+}  // namespace
+
+Fd::~Fd() {
+  if (fd_ >= 0) {
+    close(fd_);
+  }
 }
 
-absl::Status WriteFile(const Fd& directory, const char* name, absl::string_view text) {
+Fd& Fd::operator=(Fd&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+absl::Status StatusFromErrno(int error, absl::string_view what) {
+  return absl::Status(CodeFromErrno(error),
+                      absl::StrCat(what, ": ", std::generic_category().message(error)));
+}
+
+absl::StatusOr<Directory> OpenDirectory(const std::string& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.is_open()) {
+    return StatusFromErrno(errno, absl::StrCat("open ", path));
+  }
+  return Directory(std::move(fd));
+}
+
+absl::StatusOr<Directory> OpenChildDirectory(const Directory& parent, const std::string& name) {
+  Fd fd(openat(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.is_open()) {
+    return StatusFromErrno(errno, absl::StrCat("open group ", name));
+  }
+  return Directory(std::move(fd));
+}
+
+absl::StatusOr<std::string> ReadFile(const Directory& directory, const char* name) {
+  for (const auto& [kept_name, file] : directory.kept_) {
+    if (kept_name == name) {
+      return ReadAll(file, name);
+    }
+  }
+  Fd file(openat(directory.get(), name, O_RDONLY | O_CLOEXEC));
+  if (!file.is_open()) {
+    return StatusFromErrno(errno, absl::StrCat("open ", name));
+  }
+  absl::StatusOr<std::string> content = ReadAll(file, name);
+  if (directory.keeps_ && directory.kept_.size() < Directory::kMaxKept) {
+    directory.kept_.emplace_back(name, std::move(file));
+  }
+  return content;
+}
+
+absl::Status WriteFile(const Directory& directory, const char* name, absl::string_view text) {
   const Fd file(openat(directory.get(), name, O_WRONLY | O_TRUNC | O_CLOEXEC));
   if (!file.is_open()) {
     return StatusFromErrno(errno, absl::StrCat("open ", name, " for writing"));
@@ -152,7 +156,8 @@ absl::Status WriteFile(const Fd& directory, const char* name, absl::string_view 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<DirectoryEntry>> ListDirectories(const Fd& directory, size_t max_count) {
+absl::StatusOr<std::vector<DirectoryEntry>> ListDirectories(const Directory& directory,
+                                                            size_t max_count) {
   // A descriptor of its own: reading moves the position, and `directory` is shared.
   Fd own(openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!own.is_open()) {
@@ -190,7 +195,7 @@ absl::StatusOr<std::vector<DirectoryEntry>> ListDirectories(const Fd& directory,
   return result;
 }
 
-absl::StatusOr<std::string> DirectoryStamp(const Fd& directory) {
+absl::StatusOr<std::string> DirectoryStamp(const Directory& directory) {
   struct statx info;
   if (statx(directory.get(), "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &info) != 0) {
     return StatusFromErrno(errno, "stat group");
@@ -201,7 +206,12 @@ absl::StatusOr<std::string> DirectoryStamp(const Fd& directory) {
   return absl::StrCat(info.stx_ino, "@", info.stx_btime.tv_sec, ".", info.stx_btime.tv_nsec);
 }
 
-std::optional<std::string> ReadAttribute(const Fd& directory, const char* name) {
+bool IsRemoved(const Directory& directory) {
+  struct stat info{};
+  return fstat(directory.get(), &info) != 0 || info.st_nlink == 0;
+}
+
+std::optional<std::string> ReadAttribute(const Directory& directory, const char* name) {
   std::array<char, 256> buffer;
   const ssize_t count = fgetxattr(directory.get(), name, buffer.data(), buffer.size());
   if (count < 0) {
@@ -210,7 +220,8 @@ std::optional<std::string> ReadAttribute(const Fd& directory, const char* name) 
   return std::string(buffer.data(), static_cast<size_t>(count));
 }
 
-absl::Status WriteAttribute(const Fd& directory, const char* name, const std::string& value) {
+absl::Status WriteAttribute(const Directory& directory, const char* name,
+                            const std::string& value) {
   if (fsetxattr(directory.get(), name, value.data(), value.size(), 0) != 0) {
     return StatusFromErrno(errno, absl::StrCat("set attribute ", name));
   }

@@ -17,7 +17,8 @@ namespace cloudscale::hypervisor::cgroup {
 namespace {
 
 // nullopt when there is no such file.
-absl::StatusOr<std::optional<std::string>> ReadIfThere(const Fd& directory, const char* name) {
+absl::StatusOr<std::optional<std::string>> ReadIfThere(const Directory& directory,
+                                                       const char* name) {
   absl::StatusOr<std::string> text = ReadFile(directory, name);
   if (!text.ok()) {
     if (IsMissing(text.status())) {
@@ -116,7 +117,7 @@ absl::Status CgroupHierarchy::FindTrees() {
 }
 
 absl::Status CgroupHierarchy::ReadMachine() {
-  CS_ASSIGN_OR_RETURN(const Fd proc, OpenDirectory(options_.proc_root));
+  CS_ASSIGN_OR_RETURN(const Directory proc, OpenDirectory(options_.proc_root));
   CS_ASSIGN_OR_RETURN(const std::string boot_id, ReadFile(proc, "sys/kernel/random/boot_id"));
   boot_id_ = std::string(absl::StripAsciiWhitespace(boot_id));
   if (!IsUuid(boot_id_)) {
@@ -148,13 +149,14 @@ absl::Status CgroupHierarchy::ProbeCapabilities() {
     capabilities_.throttled_time = capabilities_.cpu_cap;
     const std::string group = probe(trees_[0], "cpu.stat");
     if (!group.empty()) {
-      CS_ASSIGN_OR_RETURN(const Fd directory, OpenDirectory(group));
+      CS_ASSIGN_OR_RETURN(const Directory directory, OpenDirectory(group));
       const absl::StatusOr<std::string> text = ReadFile(directory, "cpu.stat");
       capabilities_.wait_time = text.ok() && absl::StrContains(*text, "wait_sum ");
     }
     return absl::OkStatus();
   }
-  CS_ASSIGN_OR_RETURN(const Fd directory, OpenDirectory(probe(trees_[0], "cgroup.controllers")));
+  CS_ASSIGN_OR_RETURN(const Directory directory,
+                      OpenDirectory(probe(trees_[0], "cgroup.controllers")));
   CS_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory, "cgroup.controllers"));
   for (absl::string_view controller : absl::StrSplit(absl::StripAsciiWhitespace(text), ' ')) {
     if (controller == "cpu") {
@@ -169,16 +171,17 @@ absl::Status CgroupHierarchy::ProbeCapabilities() {
 }
 
 absl::StatusOr<GroupDirectories> CgroupHierarchy::OpenParent() const {
-  std::vector<Fd> opened;
+  std::vector<Directory> opened;
   for (const std::string& tree : trees_) {
-    absl::StatusOr<Fd> directory = OpenDirectory(absl::StrCat(tree, "/", options_.parent_group));
+    absl::StatusOr<Directory> directory =
+        OpenDirectory(absl::StrCat(tree, "/", options_.parent_group));
     if (!directory.ok()) {
       return absl::UnavailableError(absl::StrCat("parent group: ", directory.status().message()));
     }
     opened.push_back(*std::move(directory));
   }
   GroupDirectories result;
-  Fd* const places[] = {&result.cpu, &result.cpuacct, &result.memory};
+  Directory* const places[] = {&result.cpu, &result.cpuacct, &result.memory};
   for (size_t i = 0; i < opened.size(); ++i) {
     *places[i] = std::move(opened[i]);
   }
@@ -190,7 +193,7 @@ absl::StatusOr<Group> CgroupHierarchy::OpenGroup(const GroupDirectories& parent,
   Group group;
   group.name = name;
   group.incarnation = boot_id_.substr(0, 8);
-  const auto open = [&](const Fd& from, Fd* to) {
+  const auto open = [&](const Directory& from, Directory* to) {
     CS_ASSIGN_OR_RETURN(*to, OpenChildDirectory(from, name));
     CS_ASSIGN_OR_RETURN(const std::string stamp, DirectoryStamp(*to));
     absl::StrAppend(&group.incarnation, "/", stamp);
@@ -211,11 +214,11 @@ absl::StatusOr<Group> CgroupHierarchy::OpenGroup(const GroupDirectories& parent,
   return group;
 }
 
-const Fd& CgroupHierarchy::UsageDirectory(const GroupDirectories& group) const {
+const Directory& CgroupHierarchy::UsageDirectory(const GroupDirectories& group) const {
   return version() == CgroupVersion::kV2 ? group.cpu : group.cpuacct;
 }
 
-const Fd* CgroupHierarchy::MemoryDirectory(const GroupDirectories& group) const {
+const Directory* CgroupHierarchy::MemoryDirectory(const GroupDirectories& group) const {
   if (version() == CgroupVersion::kV2) {
     return &group.cpu;
   }
@@ -262,7 +265,7 @@ absl::StatusOr<std::optional<int64_t>> CgroupHierarchy::ReadWeight(
 absl::StatusOr<std::optional<std::optional<int64_t>>> CgroupHierarchy::ReadMemoryLimit(
     const GroupDirectories& group) const {
   using Result = std::optional<std::optional<int64_t>>;
-  const Fd* directory = MemoryDirectory(group);
+  const Directory* directory = MemoryDirectory(group);
   if (directory == nullptr) {
     return Result();
   }
@@ -280,7 +283,7 @@ absl::StatusOr<std::optional<std::optional<int64_t>>> CgroupHierarchy::ReadMemor
 
 absl::StatusOr<std::optional<MemoryUse>> CgroupHierarchy::ReadMemoryUse(
     const GroupDirectories& group) const {
-  const Fd* directory = MemoryDirectory(group);
+  const Directory* directory = MemoryDirectory(group);
   if (directory == nullptr) {
     return std::nullopt;
   }
@@ -347,7 +350,7 @@ int64_t CgroupHierarchy::MemoryMaximum() const {
 }
 
 absl::StatusOr<int64_t> CgroupHierarchy::AvailableMemory() const {
-  CS_ASSIGN_OR_RETURN(const Fd proc, OpenDirectory(options_.proc_root));
+  CS_ASSIGN_OR_RETURN(const Directory proc, OpenDirectory(options_.proc_root));
   CS_ASSIGN_OR_RETURN(const std::string meminfo, ReadFile(proc, "meminfo"));
   return MeminfoBytes(meminfo, "MemAvailable");
 }

@@ -17,9 +17,9 @@ namespace cloudscale::hypervisor::cgroup {
 
 // Open directories of one group in each tree. In v2 only `cpu` is open and stands for all.
 struct GroupDirectories {
-  Fd cpu;
-  Fd cpuacct;
-  Fd memory;
+  Directory cpu;
+  Directory cpuacct;
+  Directory memory;
 };
 
 // One VM.
@@ -84,8 +84,8 @@ class CgroupHierarchy {
   [[nodiscard]] absl::StatusOr<int64_t> AvailableMemory() const;
 
   // The directory of memory files; nullptr without a memory tree.
-  [[nodiscard]] const Fd* MemoryDirectory(const GroupDirectories& group) const;
-  [[nodiscard]] const Fd& UsageDirectory(const GroupDirectories& group) const;
+  [[nodiscard]] const Directory* MemoryDirectory(const GroupDirectories& group) const;
+  [[nodiscard]] const Directory& UsageDirectory(const GroupDirectories& group) const;
   // The trees a group is in, the one that decides on its existence first: v1 cpu, cpuacct and, when
   // there, memory.
   [[nodiscard]] const std::vector<std::string>& trees() const { return trees_; }

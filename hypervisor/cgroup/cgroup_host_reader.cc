@@ -12,13 +12,20 @@
 namespace cloudscale::hypervisor::cgroup {
 namespace {
 
+// Groups whose directories and files may stay open.
 size_t MaxKeptGroups(size_t directories_each) {
+  constexpr rlim_t kWanted = 65536;
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return 0;
   }
-  const auto files = std::min<rlim_t>(limit.rlim_cur, 65536);
-  return static_cast<size_t>(files) / 4 / directories_each;
+  if (limit.rlim_cur < kWanted) {
+    limit.rlim_cur = std::min(kWanted, limit.rlim_max);
+    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
+    static_cast<void>(getrlimit(RLIMIT_NOFILE, &limit));
+  }
+  const auto files = std::min<rlim_t>(limit.rlim_cur, kWanted);
+  return static_cast<size_t>(files) / 4 / (directories_each + Directory::kMaxKept);
 }
 
 std::optional<absl::Duration> Find(const std::map<std::string, int64_t>& stat, const char* key,
@@ -102,7 +109,8 @@ absl::StatusOr<CgroupHostReader::Sampled> CgroupHostReader::Sample(const GroupDi
     sample.known = std::move(known);
     return ReadCounters(sample.known.group.directories, sample.vm);
   };
-  if (auto node = known_.extract(entry.name); !node.empty() && node.mapped().inode == entry.inode) {
+  if (auto node = known_.extract(entry.name); !node.empty() && node.mapped().inode == entry.inode &&
+                                              !IsRemoved(node.mapped().group.directories.cpu)) {
     const absl::Status status = sample_from(std::move(node.mapped()));
     if (!IsMissing(status)) {
       CS_RETURN_IF_ERROR(status);
@@ -191,6 +199,10 @@ void CgroupHostReader::Keep(std::vector<Sampled> samples) {
       break;
     }
     std::string name = sample.known.group.name;
+    GroupDirectories& directories = sample.known.group.directories;
+    for (Directory* directory : {&directories.cpu, &directories.cpuacct, &directories.memory}) {
+      directory->KeepFilesOpen();
+    }
     known_.emplace(std::move(name), std::move(sample.known));
   }
 }

@@ -36,8 +36,9 @@ namespace cloudscale::hypervisor::cgroup {
 //
 // Errors: UNAVAILABLE when the parent group is not there. A group that goes away meanwhile is left
 // out; one that is there but has broken or missing files is in `unreadable` with file name and
-// text. At most `CgroupHierarchy::kMaxGroups` groups, else RESOURCE_EXHAUSTED. Directories stay
-// open between readings, up to a quarter of the process's limit of open files.
+// text. At most `CgroupHierarchy::kMaxGroups` groups, else RESOURCE_EXHAUSTED. Directories and
+// files stay open between readings, up to a quarter of the process's limit of open files, which
+// `Create` raises to 65536 or as far as is allowed.
 // Thread safety: confined to one thread at a time.
 class CgroupHostReader final : public HostReader {
  public:

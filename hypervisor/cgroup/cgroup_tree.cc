@@ -54,7 +54,7 @@ absl::Status CgroupTree::CreateParent() {
     // v2 passes a controller down one level at a time; each level above the VMs must turn it on.
     const auto turn_on = [&] {
       for (const char* controller : {"+cpu", "+memory"}) {
-        const absl::StatusOr<Fd> directory = OpenDirectory(path);
+        const absl::StatusOr<Directory> directory = OpenDirectory(path);
         if (directory.ok()) {
           // Refused where the tree does not have it: capabilities say so.
           WriteFile(*directory, "cgroup.subtree_control", controller).IgnoreError();
@@ -96,14 +96,14 @@ absl::StatusOr<Group> CgroupTree::CreateGroup(const std::string& name) {
 
 absl::Status CgroupTree::Attach(const std::string& name, pid_t pid) {
   for (const std::string& tree : hierarchy_.trees()) {
-    CS_ASSIGN_OR_RETURN(const Fd directory, OpenDirectory(GroupPath(tree, name)));
+    CS_ASSIGN_OR_RETURN(const Directory directory, OpenDirectory(GroupPath(tree, name)));
     CS_RETURN_IF_ERROR(WriteFile(directory, "cgroup.procs", absl::StrCat(pid)));
   }
   return absl::OkStatus();
 }
 
 absl::Status CgroupTree::KillAll(const std::string& path) const {
-  CS_ASSIGN_OR_RETURN(const Fd directory, OpenDirectory(path));
+  CS_ASSIGN_OR_RETURN(const Directory directory, OpenDirectory(path));
   CS_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory, "cgroup.procs"));
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     pid_t pid = 0;

@@ -102,7 +102,7 @@ absl::Status CgroupVmActuator::SetCpuCap(const ActuationPermit&, const VmTarget&
 
 absl::Status CgroupVmActuator::WriteQuota(const Group& group, const CpuQuota& now,
                                           const CpuQuota& wanted) const {
-  const Fd& directory = group.directories.cpu;
+  const Directory& directory = group.directories.cpu;
   const auto write = [&](const char* file, const std::string& text) {
     return FromWrite(group.name, file, WriteFile(directory, file, text));
   };
@@ -131,7 +131,8 @@ absl::Status CgroupVmActuator::ExplainQuotaRefusal(double cores, const absl::Sta
   std::string path = hierarchy_.options().parent_group;
   while (!path.empty()) {
     GroupDirectories ancestor;
-    absl::StatusOr<Fd> directory = OpenDirectory(absl::StrCat(hierarchy_.trees()[0], "/", path));
+    absl::StatusOr<Directory> directory =
+        OpenDirectory(absl::StrCat(hierarchy_.trees()[0], "/", path));
     if (directory.ok()) {
       ancestor.cpu = *std::move(directory);
       const absl::StatusOr<std::optional<CpuQuota>> quota = hierarchy_.ReadQuota(ancestor);

@@ -99,7 +99,7 @@ LoadProcess::~LoadProcess() {
 }
 
 absl::StatusOr<absl::Duration> LoadProcess::CpuTime() const {
-  CS_ASSIGN_OR_RETURN(const Fd directory, OpenDirectory(absl::StrCat("/proc/", pid_)));
+  CS_ASSIGN_OR_RETURN(const Directory directory, OpenDirectory(absl::StrCat("/proc/", pid_)));
   CS_ASSIGN_OR_RETURN(const std::string text, ReadFile(directory, "stat"));
   // The name in parentheses may hold anything; fields 14 and 15 are the times.
   const size_t end = text.rfind(')');
