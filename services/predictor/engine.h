@@ -1,0 +1,172 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/predictor/model.h"
+#include "services/predictor/series.h"
+#include "services/predictor/types.h"
+
+namespace cloudscale::predictor {
+
+// A forecast with what the receiver needs to place it.
+struct PublishedForecast {
+  SeriesId id;
+  SeriesForecast forecast;
+  double target_violation_ratio = 0;
+  // Quantile that the target asks for, of the shortest horizon: cores or bytes.
+  double advised_allocation = 0;
+};
+
+// All series of all hosts. Pure: time comes with the batches and arguments; the same calls give the
+// same answers. Bounded: `max_series` series (a VM has up to two, a host up to two for its sum) and
+// as many VMs; more are refused and counted.
+//
+// Forecasting apart from ingesting: `NextDue` hands out a job, `ComputeForecast` (series.h) needs
+// no access to the engine, `Commit` takes the result. A series is due at most once however many of
+// its steps have ended, so a slow forecaster skips to the newest.
+// Thread safety: thread-compatible.
+class PredictorEngine {
+ public:
+  // INVALID_ARGUMENT with every fault of the options.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<PredictorEngine>> Create(
+      PredictorOptions options);
+  PredictorEngine(const PredictorEngine&) = delete;
+  PredictorEngine& operator=(const PredictorEngine&) = delete;
+
+  struct IngestResult {
+    bool is_repeated = false;      // nothing was taken
+    int64_t refused_vm_count = 0;  // for want of room
+    bool has_due = false;          // forecasts of this host are due
+  };
+  // Takes one batch, whole or not at all. INVALID_ARGUMENT names what is not finite or negative;
+  // RESOURCE_EXHAUSTED when there is no room for a new host.
+  absl::StatusOr<IngestResult> Ingest(const ObservationBatch& batch);
+
+  struct Due {
+    std::shared_ptr<Series> series;
+    ForecastJob job;
+  };
+  // The next due series of the host; false when none is left. Reuses the buffers of `due`.
+  bool NextDue(absl::string_view host_id, Due& due);
+  // Publishes; nullopt when overtaken meanwhile.
+  std::optional<PublishedForecast> Commit(Due& due, absl::Time now);
+
+  // NextDue, ComputeForecast and Commit of all due series of the host, for those with one thread.
+  std::vector<PublishedForecast> TakeForecasts(absl::string_view host_id, absl::Time now);
+
+  // Null when unknown. Empty `vm_uuid`: the host's sum.
+  [[nodiscard]] const Series* Find(absl::string_view vm_uuid, absl::string_view host_id,
+                                   Resource resource) const;
+  [[nodiscard]] PublishedForecast Publish(const Series& series, absl::Time now) const;
+
+  // Position in the order of `Visit`: host sums by host, then VMs by UUID, each by resource.
+  struct Position {
+    std::string vm_uuid;
+    std::string host_id;
+    int resource = -1;
+  };
+  // Calls `visit` for the series after `position` until it returns false.
+  void Visit(const Position& position, const std::function<bool(const Series&)>& visit) const;
+
+  struct Selection {
+    std::string model;
+    std::string previous_model;
+    int64_t series_count = 0;
+  };
+  // Chooses a model (empty: back to the default) for one VM, or with an empty `vm_uuid` for all
+  // without a choice of their own. nullopt = both resources. NOT_FOUND for an unknown model,
+  // RESOURCE_EXHAUSTED when the VM is new and there is no room. `apply` false only answers.
+  absl::StatusOr<Selection> SelectModel(absl::string_view vm_uuid, std::optional<Resource> resource,
+                                        absl::string_view model, bool is_shadow, absl::Time now,
+                                        bool apply);
+
+  struct RetrainResult {
+    int64_t trained_count = 0;
+    int64_t skipped_count = 0;  // unknown, or trained within the minimum interval
+  };
+  RetrainResult Retrain(const std::vector<std::string>& vm_uuids, std::optional<Resource> resource,
+                        absl::Time now, bool apply);
+
+  struct Target {
+    std::string vm_uuid;
+    std::optional<Resource> resource;
+    std::optional<double> target_violation_ratio;  // (0, 0.5]
+    std::optional<double> price_factor;            // [1, 100]
+    absl::Duration price_factor_duration = absl::Minutes(10);
+  };
+  // Returns how many were taken; a VM that is not known yet is kept for its first sample.
+  int64_t UpdateTarget(const Target& target, absl::Time now);
+
+  // Installs learnt state; false when the own state is newer. Errors as DecodeState and
+  // Series::FromState, RESOURCE_EXHAUSTED without room. `apply` false only checks.
+  absl::StatusOr<bool> Import(const SeriesId& id, const SeriesState& state, bool apply);
+
+  [[nodiscard]] const PredictorOptions& options() const { return options_; }
+  [[nodiscard]] const ModelRegistry& registry() const { return registry_; }
+  [[nodiscard]] absl::string_view default_model(Resource resource) const {
+    return defaults_[static_cast<size_t>(resource)].model->name();
+  }
+  [[nodiscard]] int64_t series_count() const { return series_count_; }
+  [[nodiscard]] int64_t refused_count() const { return refused_count_; }
+
+ private:
+  struct Choice {
+    const ForecastModel* model = nullptr;
+    const ForecastModel* shadow = nullptr;
+  };
+  struct Vm {
+    std::string uuid;
+    std::string host_id;
+    std::shared_ptr<Series> series[kResourceCount];
+    Choice choice[kResourceCount];
+    std::optional<Target> target[kResourceCount];  // until the series exists
+    absl::Time last_seen;
+  };
+  struct Host {
+    std::string id;
+    std::string boot_id;
+    absl::Time boot_time;  // wall time of monotonic zero, as first seen
+    int64_t last_sequence = 0;
+    std::shared_ptr<Series> sum[kResourceCount];
+    // VMs of the batch before, because the next one nearly always lists the same.
+    std::vector<Vm*> order;
+    std::vector<std::shared_ptr<Series>> due;
+    size_t next_due = 0;
+    absl::Time last_seen;
+  };
+
+  explicit PredictorEngine(PredictorOptions options);
+  absl::StatusOr<Host*> FindOrAddHost(absl::string_view host_id);
+  Vm* FindOrAddVm(absl::string_view uuid);  // null: no room
+  std::shared_ptr<Series> MakeSeries(SeriesId id, const Choice& choice);
+  void ObserveSums(const ObservationBatch& batch, absl::Time time, int64_t step,
+                   const Observation* sums, Host& host);
+  bool ObserveVm(const VmObservation& observation, const ObservationBatch& batch, absl::Time time,
+                 int64_t step, size_t position, Host& host, Observation* sums);
+  static void MarkDue(const std::shared_ptr<Series>& series, Host& host);
+  static void ApplyTarget(const Target& target, absl::Time now, Series& series);
+  int64_t ApplyChoice(Vm& vm, size_t resource);
+  void ForgetOld(absl::Time now);
+
+  const PredictorOptions options_;
+  const ModelRegistry registry_;
+  Workspace workspace_;
+  std::map<std::string, std::unique_ptr<Vm>, std::less<>> vms_;
+  std::map<std::string, std::unique_ptr<Host>, std::less<>> hosts_;
+  Choice defaults_[kResourceCount];
+  int64_t series_count_ = 0;
+  int64_t refused_count_ = 0;
+  absl::Time last_cleaning_ = absl::InfinitePast();
+};
+
+}  // namespace cloudscale::predictor

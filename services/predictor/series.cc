@@ -1,0 +1,295 @@
+#include "services/predictor/series.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/check/check.h"
+
+namespace cloudscale::predictor {
+namespace {
+
+// Time between two samples, in sampling periods, from which one in between is missing.
+constexpr double kMissingPeriods = 1.5;
+
+}  // namespace
+
+Series::Series(SeriesId id, const ForecastModel* model, const PredictorOptions& options)
+    : id_(std::move(id)), options_(&options), history_(static_cast<size_t>(options.history_steps)) {
+  tracks_.emplace_back(model, options);
+}
+
+bool Series::Observe(int64_t step, absl::Time time, int64_t sequence,
+                     absl::Duration sampling_period, const Observation& observation) {
+  const int64_t newest = open_step_.value_or(last_step_.value_or(step));
+  if (step < newest || time <= last_time_ || (!open_step_ && last_step_ == step)) {
+    ++ignored_count_;
+    return false;
+  }
+  const bool is_missing =
+      !observation.is_fresh ||
+      (last_time_ != absl::InfinitePast() && time - last_time_ > kMissingPeriods * sampling_period);
+  bool ended = false;
+  if (open_step_ && step > *open_step_) {
+    open_is_incomplete_ = open_is_incomplete_ || is_missing;
+    // A sampling period of several steps is no gap.
+    const int64_t between = absl::ToInt64Nanoseconds(sampling_period) /
+                            std::max<int64_t>(1, absl::ToInt64Nanoseconds(options_->step));
+    CloseStep(std::max<int64_t>(options_->max_interpolated_steps, between));
+    ended = true;
+  }
+  if (!observation.is_fresh) {
+    open_is_incomplete_ = true;
+    return ended;
+  }
+  if (!open_step_) {
+    open_step_ = step;
+    open_max_ = 0;
+    open_sum_ = 0;
+    open_count_ = 0;
+    open_is_censored_ = false;
+  }
+  open_is_incomplete_ = open_is_incomplete_ || is_missing;
+  open_max_ = std::max(open_max_, observation.demand);
+  open_sum_ += observation.demand;
+  ++open_count_;
+  open_is_censored_ = open_is_censored_ || observation.is_censored;
+  last_time_ = time;
+  last_sequence_ = sequence;
+  last_demand_ = observation.demand;
+  return ended;
+}
+
+void Series::MoveTo(absl::string_view host_id, int64_t step, absl::Time time) {
+  id_.host_id = std::string(host_id);
+  const bool is_behind = last_time_ >= time || (last_step_ && *last_step_ >= step) ||
+                         (open_step_ && *open_step_ > step);
+  if (!is_behind) {
+    return;
+  }
+  if (open_step_) {
+    open_is_incomplete_ = true;
+    CloseStep(0);
+  }
+  open_is_incomplete_ = true;
+  last_time_ = absl::InfinitePast();
+  if (last_step_) {
+    last_step_ = step - 1;
+    recovering_steps_ = options_->gap_recovery_steps;
+  }
+  if (forecast_) {
+    forecast_->after_step = std::min(forecast_->after_step, step - 1);
+  }
+  for (Track& track : tracks_) {
+    track.OnUnknownStep();
+  }
+}
+
+void Series::CloseStep(int64_t interpolation_limit) {
+  const int64_t step = *open_step_;
+  double demand = options_->aggregation == Aggregation::kMax
+                      ? open_max_
+                      : open_sum_ / static_cast<double>(open_count_);
+  if (last_step_) {
+    if (open_is_incomplete_) {
+      demand = std::max(demand, history_.back());
+    }
+    const int64_t missing = step - *last_step_ - 1;
+    if (missing > 0) {
+      for (Track& track : tracks_) {
+        track.OnUnknownStep();
+      }
+      if (missing <= interpolation_limit) {
+        Interpolate(missing, demand);
+      } else {
+        recovering_steps_ = options_->gap_recovery_steps;
+      }
+    }
+  }
+  if (open_is_incomplete_) {
+    for (Track& track : tracks_) {
+      track.OnUnknownStep();
+    }
+  } else {
+    Judge(step, demand, open_is_censored_);
+    recovering_steps_ = std::max(0, recovering_steps_ - 1);
+  }
+  history_.Push(demand);
+  last_step_ = step;
+  last_is_incomplete_ = open_is_incomplete_;
+  open_step_.reset();
+  open_is_incomplete_ = false;
+}
+
+void Series::Interpolate(int64_t missing, double next) {
+  const double before = history_.back();
+  for (int64_t i = 1; i <= missing; ++i) {
+    history_.Push(before +
+                  (next - before) * static_cast<double>(i) / static_cast<double>(missing + 1));
+  }
+}
+
+void Series::Judge(int64_t step, double demand, bool is_censored) {
+  for (Track& track : tracks_) {
+    track.OnStep(step, demand, is_censored);
+  }
+  if (!forecast_ || forecast_->expected.empty() || step <= forecast_->after_step ||
+      step > forecast_->after_step + options_->horizons.front()) {
+    return;
+  }
+  const double allocation = MedianOf(forecast_->quantiles, 0) + forecast_->padding.total();
+  remedial_.Add(demand - forecast_->expected.front());
+  if (demand > allocation * (1 + options_->retrain_tolerance)) {
+    ++under_estimate_streak_;
+  } else {
+    under_estimate_streak_ = 0;
+  }
+  if (under_estimate_streak_ >= options_->retrain_streak) {
+    Retrain(last_time_);
+  }
+}
+
+bool Series::is_warm() const {
+  return history_.size() >= static_cast<size_t>(options_->warm_up_steps) && recovering_steps_ == 0;
+}
+
+bool Series::CanRetrain(absl::Time now) const {
+  return !history_.empty() && now - last_retrain_ >= options_->retrain_min_interval;
+}
+
+bool Series::Retrain(absl::Time now) {
+  if (!CanRetrain(now)) {
+    return false;
+  }
+  const std::vector<double> kept = history_.Last(static_cast<size_t>(options_->retrain_keep_steps));
+  history_.Clear();
+  for (double value : kept) {
+    history_.Push(value);
+  }
+  for (Track& track : tracks_) {
+    track.KeepNewest(ResidualStore::kMinCount);
+  }
+  under_estimate_streak_ = 0;
+  last_retrain_ = now;
+  ++retrain_count_;
+  return true;
+}
+
+void Series::UseModel(const ForecastModel* model) {
+  if (tracks_.front().model() == model) {
+    return;
+  }
+  if (tracks_.size() > 1 && tracks_[1].model() == model) {
+    tracks_.erase(tracks_.begin());
+    return;
+  }
+  tracks_.front() = Track(model, *options_);
+}
+
+void Series::UseShadow(const ForecastModel* model) {
+  if (tracks_.size() > 1) {
+    if (tracks_[1].model() == model) {
+      return;
+    }
+    tracks_.pop_back();
+  }
+  if (model != nullptr && model != tracks_.front().model()) {
+    tracks_.emplace_back(model, *options_);
+  }
+}
+
+bool Series::Prepare(ForecastJob& job) const {
+  if (history_.empty()) {
+    return false;
+  }
+  job.history.resize(history_.size());
+  for (size_t i = 0; i < history_.size(); ++i) {
+    job.history[i] = history_[i];
+  }
+  job.after_step = *last_step_;
+  job.based_on_time = last_time_;
+  job.based_on_sequence = last_sequence_;
+  job.models.clear();
+  job.residual_quantiles.resize(tracks_.size());
+  for (size_t t = 0; t < tracks_.size(); ++t) {
+    job.models.push_back(tracks_[t].model());
+    job.residual_quantiles[t].clear();
+    for (size_t h = 0; h < options_->horizons.size(); ++h) {
+      for (const double ratio : options_->ratios) {
+        job.residual_quantiles[t].push_back(tracks_[t].ResidualQuantile(h, ratio));
+      }
+    }
+  }
+  return true;
+}
+
+double Series::MedianOf(const std::vector<double>& quantiles, size_t horizon) const {
+  const std::vector<double>& ratios = options_->ratios;
+  size_t nearest = 0;
+  for (size_t r = 1; r < ratios.size(); ++r) {
+    if (std::abs(ratios[r] - 0.5) < std::abs(ratios[nearest] - 0.5)) {
+      nearest = r;
+    }
+  }
+  return quantiles[horizon * ratios.size() + nearest];
+}
+
+void Series::HoldAtLeast(const SeriesForecast& before, SeriesForecast& forecast) const {
+  const auto hold = [&forecast](double held, double& value) {
+    if (held > value) {
+      value = held;
+      forecast.is_held = true;
+    }
+  };
+  for (size_t i = 0; i < std::min(before.expected.size(), forecast.expected.size()); ++i) {
+    hold(before.expected[i], forecast.expected[i]);
+  }
+  for (size_t i = 0; i < std::min(before.quantiles.size(), forecast.quantiles.size()); ++i) {
+    hold(before.quantiles[i], forecast.quantiles[i]);
+  }
+  hold(before.padding.burst, forecast.padding.burst);
+  hold(before.padding.remedial, forecast.padding.remedial);
+}
+
+void Series::Commit(const ForecastJob& job, absl::Time made_at) {
+  if (job.models.front() != tracks_.front().model() ||
+      (forecast_ && forecast_->after_step > job.after_step)) {
+    return;  // overtaken
+  }
+  SeriesForecast next;
+  const ModelOutput& output = job.outputs.front();
+  next.model = job.models.front();
+  next.reason = output.reason;
+  next.made_at = made_at;
+  next.based_on_time = job.based_on_time;
+  next.based_on_sequence = job.based_on_sequence;
+  next.after_step = job.after_step;
+  next.is_warm = is_warm();
+  next.expected = output.expected;
+  next.quantiles = output.quantiles;
+  next.padding = {.burst = job.burst, .remedial = remedial_.Compute()};
+  if (forecast_ && (last_is_incomplete_ || recovering_steps_ > 0)) {
+    HoldAtLeast(*forecast_, next);
+  }
+  forecast_ = std::move(next);
+  if (!last_step_ || job.after_step != *last_step_) {
+    return;  // the next step has passed already, so there is nothing left to judge fairly
+  }
+  const size_t ratios = options_->ratios.size();
+  std::vector<HorizonStatement> statements(options_->horizons.size());
+  for (size_t t = 0; t < tracks_.size() && t < job.models.size(); ++t) {
+    if (tracks_[t].model() != job.models[t]) {
+      continue;
+    }
+    const std::vector<double>& quantiles = t == 0 ? forecast_->quantiles : job.outputs[t].quantiles;
+    for (size_t h = 0; h < statements.size(); ++h) {
+      statements[h].expected = job.outputs[t].expected[h];
+      statements[h].allocation = MedianOf(quantiles, h) + forecast_->padding.total();
+      for (size_t r = 0; r < ratios; ++r) {
+        statements[h].quantiles[r] = static_cast<float>(quantiles[h * ratios + r]);
+      }
+    }
+    tracks_[t].OnForecast(job.after_step, statements);
+  }
+}
+
+}  // namespace cloudscale::predictor
