@@ -93,8 +93,7 @@ Interval Worker::EndInterval(MonoTime start, const Interval& last) {
   result.end = clock_.WallNow();
   result.elapsed = clock_.MonoNow() - start;
   result.total_demanded_cpu_seconds = arrivals_.demanded_cpu_seconds();
-  result.demanded_cpu_seconds =
-      result.total_demanded_cpu_seconds - last.total_demanded_cpu_seconds;
+  result.demanded_cpu_seconds = result.total_demanded_cpu_seconds - last.total_demanded_cpu_seconds;
   result.done_cpu_seconds = finished.cpu_seconds;
   result.total_done_cpu_seconds = last.total_done_cpu_seconds + finished.cpu_seconds;
   result.dropped_units = std::exchange(dropped_units_, 0);

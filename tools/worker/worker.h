@@ -24,11 +24,11 @@ namespace cloudscale::worker {
 class Worker {
  public:
   struct Config {
-    int64_t thread_count = 1;                          // 1..1024
-    int64_t max_backlog = 5000;                        // units, > 0
-    absl::Duration report_period = absl::Seconds(1);   // > 0
-    absl::Duration tick = absl::Milliseconds(10);      // how often arrivals are looked for
-    absl::Duration unit_cpu = absl::Milliseconds(4);   // > 0
+    int64_t thread_count = 1;                         // 1..1024
+    int64_t max_backlog = 5000;                       // units, > 0
+    absl::Duration report_period = absl::Seconds(1);  // > 0
+    absl::Duration tick = absl::Milliseconds(10);     // how often arrivals are looked for
+    absl::Duration unit_cpu = absl::Milliseconds(4);  // > 0
   };
   // `clock` is not owned.
   Worker(Clock& clock, Arrivals arrivals, Config config);
