@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""All services in one process: serves, closes the loop, refuses bad configuration, stops cleanly."""
+import subprocess
+import sys
+import unittest
+
+from harness import BIN, Daemon, ctl, ctl_json, temporary_directory, wait_until
+
+SERVICES = [
+    "cloudscale.guest.v1.GuestReportService", "cloudscale.lbctl.v1.BalancerService",
+    "cloudscale.monitor.v1.MonitorService", "cloudscale.predictor.v1.PredictorService",
+    "cloudscale.scaler.v1.MigrationService", "cloudscale.scaler.v1.ReservationService",
+    "cloudscale.scaler.v1.ScalerService", "cloudscale.sla.v1.SlaService",
+]
+
+
+class EmbeddedDefault(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = temporary_directory()
+        cls.daemon = Daemon(cls.directory.name, "cloudscaled", "--listen=127.0.0.1:0", "--speed=100").start()
+        cls.address = cls.daemon.address
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.daemon.stop()
+        cls.directory.cleanup()
+        assert code == 0, cls.daemon.log()
+
+    def status(self):
+        return ctl_json("call", "cloudscale.scaler.v1.ScalerService/GetStatus", "{}", address=self.address)
+
+    def test_every_service_is_listed_and_serves(self):
+        listed = ctl("list", address=self.address)[1]
+        for service in SERVICES:
+            self.assertIn(service, listed)
+
+    def test_becomes_healthy(self):
+        wait_until(lambda: ctl("health", address=self.address, check=False)[0] == 0, "health SERVING")
+
+    def test_get_status_of_every_service_by_reflection(self):
+        for service in SERVICES:
+            if service.split(".")[-1] in ("GuestReportService", "MigrationService", "ReservationService"):
+                continue
+            answer = ctl_json("call", f"{service}/GetStatus", "{}", address=self.address)
+            self.assertIsInstance(answer, dict)
+
+    def test_loop_closes_caps_are_set_and_reasons_given(self):
+        def acted():
+            totals = self.status().get("totals", {})
+            return int(totals.get("action_count", 0)) >= 5 and totals
+
+        totals = wait_until(acted, "five actions", 60)
+        self.assertEqual(int(totals.get("failed_action_count", 0)), 0)
+        self.assertLess(float(totals["granted_cpu_cores"]), 16.0, "still as large as at first")
+        why = ctl("why", "web-1", address=self.address)[1]
+        self.assertIn("web-1", why)
+
+    def test_P14_bad_request_names_field_value_and_range(self):
+        code, _, error = ctl("call", "cloudscale.scaler.v1.ScalerService/SetMode",
+                             '{"mode": "MODE_UNSPECIFIED"}', address=self.address, check=False)
+        self.assertEqual(code, 1)
+        self.assertIn("mode", error)
+
+    def test_unknown_vm_is_an_error_not_a_crash(self):
+        code, _, error = ctl("why", "no-such-vm", address=self.address, check=False)
+        self.assertNotEqual(code, 0)
+        self.assertIn("no-such-vm", error)
+
+
+class BadConfiguration(unittest.TestCase):
+    def refuse(self, text, *flags):
+        with temporary_directory() as directory:
+            path = f"{directory}/bad.yaml"
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            result = subprocess.run([BIN / "cloudscaled", f"--config={path}", *flags], capture_output=True, text=True,
+                                    timeout=20, check=False)
+        self.assertEqual(result.returncode, 2, result.stderr)
+        return result.stderr
+
+    def test_P14_all_faults_at_once_by_path_and_line(self):
+        error = self.refuse("hypervisor: {fake: {cpu_cores: 3}}\nscaler:\n  stepp: 1s\n  mode: sometimes\n")
+        for expected in ("hypervisor.fake.cpu_cores (line 1)", "scaler.stepp (line 3)", "scaler.mode (line 4)"):
+            self.assertIn(expected, error)
+
+    def test_P14_semantic_faults_of_all_services_at_once(self):
+        error = self.refuse("hypervisor: {fake: {}}\nmonitor: {sampling_period: 0s, history_samples: 1}\n"
+                            "predictor: {model: crystal-ball}\n")
+        for expected in ("monitor.sampling_period", "monitor.history_samples", "predictor.model", "crystal-ball"):
+            self.assertIn(expected, error)
+
+    def test_P13_non_loopback_without_certificates_is_refused(self):
+        error = self.refuse('hypervisor: {fake: {}}\nserver: {listen_address: "0.0.0.0:0"}\n')
+        self.assertIn("server.listen_address", error)
+
+    def test_hypervisor_that_this_version_lacks_is_refused_by_name(self):
+        self.assertIn("hypervisor.libvirt", self.refuse("hypervisor: {libvirt: {}}\n"))
+
+    def test_check_config_accepts_a_good_file_and_starts_nothing(self):
+        with temporary_directory() as directory:
+            path = f"{directory}/good.yaml"
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("hypervisor: {fake: {}}\n")
+            result = subprocess.run([BIN / "cloudscaled", f"--config={path}", "--check-config"], capture_output=True,
+                                    text=True, timeout=20, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_broken_trace_names_file_and_line(self):
+        with temporary_directory() as directory:
+            path = f"{directory}/t.csv"
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("t_seconds,value\n0,0.1\n1,zero\n")
+            result = subprocess.run([BIN / "cloudscaled", f"--trace={path}"], capture_output=True, text=True,
+                                    timeout=20, check=False)
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("t.csv:3", result.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())

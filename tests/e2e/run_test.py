@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""./run as a user runs it: ends by itself, prints one JSON summary, refuses bad options."""
+import json
+import math
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from harness import temporary_directory
+
+RUN = Path(__file__).resolve().parents[2] / "run"
+
+
+def run(*arguments, timeout=120):
+    return subprocess.run([RUN, *arguments], capture_output=True, text=True, timeout=timeout, check=False,
+                          stdin=subprocess.DEVNULL)
+
+
+class Run(unittest.TestCase):
+    def test_replays_a_trace_and_prints_a_summary(self):
+        with temporary_directory() as directory:
+            path = f"{directory}/wave.csv"
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("t_seconds,value\n")
+                for t in range(3000):
+                    file.write(f"{t},{0.4 + 0.3 * math.sin(t / 40):.4f}\n")
+            result = run("--trace", path, "--speed", "100", "--for", "12s", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        summary = json.loads(result.stdout)
+        totals = summary["totals"]
+        self.assertGreater(totals["action_count"], 3)
+        self.assertLess(totals["mean_granted_cores"], 4.0, "the cap never came down from the full size")
+        self.assertGreater(totals["mean_granted_cores"], totals["mean_demand_cores"])
+
+    def test_refuses_bad_options_with_exit_code_2(self):
+        for arguments in (["--nonsense"], ["--for", "soon"], ["--mode", "sometimes"], ["--trace", "/nonexistent"],
+                          ["--trace"], ["--real", "--trace", __file__]):
+            result = run(*arguments)
+            self.assertEqual(result.returncode, 2, (arguments, result.stderr))
+            self.assertIn("./run", result.stderr)
+
+    def test_broken_trace_is_named_by_file_and_line(self):
+        with temporary_directory() as directory:
+            path = f"{directory}/t.csv"
+            with open(path, "w", encoding="utf-8") as file:
+                file.write("t_seconds,value\n0,0.1\n1,-3\n")
+            result = run("--trace", path, "--for", "5s")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("t.csv:3", result.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
