@@ -18,8 +18,8 @@ namespace cloudscale::hypervisor::fake {
 [[nodiscard]] std::string MakeVmUuid(uint64_t seed, absl::string_view name);
 
 // Five VMs of two vCPUs and 2 GiB with different shapes of demand: two web sites half a day apart,
-// batch jobs, bursts, and a slow trend. Their peaks together are above a host of 8 cores, their
-// needs at any moment mostly are not.
+// batch jobs, bursts, and a slow trend. Together ten vCPUs, for a host of eight cores that rarely
+// needs more than five at a time.
 [[nodiscard]] std::vector<FakeVmSpec> DefaultFleet(uint64_t seed);
 
 struct TraceFleetOptions {
