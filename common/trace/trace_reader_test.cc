@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/random/rng.h"
 #include "common/testing/status_matchers.h"
 #include "common/testing/temp_dir.h"
 #include "gmock/gmock.h"
@@ -16,9 +17,12 @@ namespace {
 using ::cloudscale::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::DoubleNear;
+using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Le;
 using ::testing::SizeIs;
 
 class TraceReaderTest : public ::testing::Test {
@@ -210,6 +214,39 @@ TEST_F(TraceReaderTest, BoundsHold) {
   EXPECT_THAT(ReadTraces(path, options),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("max_traces"), HasSubstr("max_points"))));
+}
+
+// Damaged input must end in an error or in a valid trace, never in anything else.
+TEST_F(TraceReaderTest, RandomlyDamagedFilesGiveErrorsOrValidTraces) {
+  const std::string good[] = {"t_seconds,cpu\n0,0.5\n300,1\n600,0\n900,0.25\n",
+                              "trace,t,value\na,0,0.1\nb,0,0.2\na,60,0.3\nb,300,0.4\n"};
+  constexpr char kAlphabet[] = "0123456789.,-+eEnaif\n\r\0 ";
+  Rng rng(1);
+  int read = 0;
+  for (int round = 0; round < 300; ++round) {
+    std::string text = good[round % 2];
+    const int64_t damages = 1 + rng.UniformInt(3);
+    for (int64_t i = 0; i < damages; ++i) {
+      const auto at = static_cast<size_t>(rng.UniformInt(static_cast<int64_t>(text.size())));
+      text[at] = kAlphabet[rng.UniformInt(sizeof(kAlphabet) - 1)];
+      if (rng.Chance(0.2)) {
+        text.resize(1 + at);
+      }
+    }
+    const auto traces = ReadTraces(Plain(text));
+    if (!traces.ok()) {
+      EXPECT_THAT(traces, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("x.csv:")))
+          << text;
+      continue;
+    }
+    ++read;
+    for (const Trace& trace : *traces) {
+      EXPECT_GE(trace.values.size(), 2U) << text;
+      EXPECT_GT(trace.period, absl::ZeroDuration()) << text;
+      EXPECT_THAT(trace.values, Each(AllOf(Ge(0.0), Le(1.0)))) << text;
+    }
+  }
+  EXPECT_GT(read, 10);
 }
 
 }  // namespace
