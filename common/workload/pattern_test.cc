@@ -20,7 +20,6 @@ using ::testing::Each;
 using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::Le;
-using ::testing::Not;
 
 constexpr Pattern kAll[] = {Pattern::kFlat,       Pattern::kSine,      Pattern::kSquare,
                             Pattern::kSpike,      Pattern::kRamp,      Pattern::kTrend,
