@@ -65,6 +65,7 @@ class RealLoad {
       options.parent_group = absl::StrCat("cloudscale-real-", getpid());
     }
     parent_ = options.parent_group;
+    options.host_id = "real-load";
     CS_ASSIGN_OR_RETURN(tree_, hypervisor::cgroup::CgroupTree::Create(*clock_, options));
     double total = absl::GetFlag(FLAGS_total_peak_cores);
     if (total <= 0) {
