@@ -28,8 +28,13 @@ std::optional<int64_t> GivenBytes(const VmReading& vm) {
   return vm.memory_maximum_bytes.has_value() ? vm.memory_maximum_bytes : vm.memory_current_bytes;
 }
 
-bool IsImpossible(const VmReading& vm) {
-  const bool runs = vm.state == VmState::kRunning;
+// A process group may be empty, a running VM holds at least its kernel.
+bool MustHoldMemory(const SamplingConfig& config, const VmReading& vm) {
+  return vm.state == VmState::kRunning && config.backend_memory_source != GuestSource::kCgroup;
+}
+
+bool IsImpossible(const SamplingConfig& config, const VmReading& vm) {
+  const bool runs = MustHoldMemory(config, vm);
   const auto bad = [&](const std::optional<int64_t>& bytes) {
     return bytes.has_value() &&
            (*bytes < 0 || (*bytes == 0 && runs) ||
@@ -115,7 +120,7 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
   }
   bool is_lie = false;
   const HeldReport* guest = UsableGuest(config, context, vm, is_lie);
-  if (IsImpossible(vm) || is_lie) {
+  if (IsImpossible(config, vm) || is_lie) {
     out.memory_quality = Quality::kImpossible;
     return;
   }
@@ -138,7 +143,7 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
     Skip(config, context.now, Quality::kMissing, out);
     return;
   }
-  if (*used <= 0 && vm.state == VmState::kRunning) {
+  if (*used <= 0 && MustHoldMemory(config, vm)) {
     out.memory_quality = Quality::kImpossible;
     return;
   }

@@ -26,11 +26,11 @@ struct MemoryStepContext {
 //   err or lie in either direction: it can raise its own number up to what it has, and cannot
 //   hide what the hypervisor sees.
 //
-// kImpossible: zero or negative use while running, more than the VM's maximum, a guest that claims
-// more memory than the VM has. kSkewed: the guest's wall clock is off. kLate: only the guest tells,
-// and it has not spoken for `late_guest_periods`. kMissing, later kStale: nobody tells, or only a
-// report older than `max_guest_age` is left. Gauges may legitimately stand still, so there is no
-// kStuck. Thread safety: thread-compatible.
+// kImpossible: zero (except of a process group) or negative use while running, more than the VM's
+// maximum, a guest that claims more memory than the VM has. kSkewed: the guest's wall clock is off.
+// kLate: only the guest tells, and it has not spoken for `late_guest_periods`. kMissing, later
+// kStale: nobody tells, or only a report older than `max_guest_age` is left. Gauges may
+// legitimately stand still, so there is no kStuck. Thread safety: thread-compatible.
 class MemorySeries {
  public:
   // Fills the memory fields of `out`, and the guest's counters when `out.counters` is set.
