@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/check/check.h"
 #include "common/sync/mutex.h"
 #include "gmock/gmock.h"
 #include "grpcpp/create_channel.h"
@@ -118,15 +119,19 @@ class ReportClientTest : public ::testing::Test {
     StopServer();
   }
 
-  void StartServer(ScriptedMonitor* monitor) {
+  // The monitor lives as long as the fixture: the server's threads may still be in it when the
+  // test's body ends.
+  ScriptedMonitor& StartServer(std::vector<Reaction::Kind> script = {}) {
+    monitors_.push_back(std::make_unique<ScriptedMonitor>(std::move(script)));
     grpc::ServerBuilder builder;
     int port = port_;
     builder.AddListeningPort(absl::StrCat("127.0.0.1:", port_), grpc::InsecureServerCredentials(),
                              &port);
-    builder.RegisterService(monitor);
+    builder.RegisterService(monitors_.back().get());
     server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
+    CS_CHECK(server_ != nullptr);
     port_ = port;
+    return *monitors_.back();
   }
   void StopServer() {
     if (server_ != nullptr) {
@@ -176,13 +181,13 @@ class ReportClientTest : public ::testing::Test {
 
   const std::unique_ptr<Clock> clock_ = MakeRealClock();
   int port_ = 0;
+  std::vector<std::unique_ptr<ScriptedMonitor>> monitors_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<ReportClient> client_;
 };
 
 TEST_F(ReportClientTest, DeliversInOrderAndTakesThePeriod) {
-  ScriptedMonitor monitor;
-  StartServer(&monitor);
+  ScriptedMonitor& monitor = StartServer();
   StartClient();
   for (int64_t i = 1; i <= 3; ++i) {
     Submit(i);
@@ -198,8 +203,7 @@ TEST_F(ReportClientTest, DeliversInOrderAndTakesThePeriod) {
 }
 
 TEST_F(ReportClientTest, SendsUnacknowledgedReportsAgainOnTheNextStream) {
-  ScriptedMonitor monitor({Reaction::kAcknowledge, Reaction::kBreak});
-  StartServer(&monitor);
+  ScriptedMonitor& monitor = StartServer({Reaction::kAcknowledge, Reaction::kBreak});
   StartClient();
   Submit(1);
   ASSERT_TRUE(WaitUntilAcknowledged(1));
@@ -210,8 +214,7 @@ TEST_F(ReportClientTest, SendsUnacknowledgedReportsAgainOnTheNextStream) {
 }
 
 TEST_F(ReportClientTest, SendsAgainWhatTheMonitorDidNotAcknowledge) {
-  ScriptedMonitor monitor({Reaction::kIgnore, Reaction::kIgnore});
-  StartServer(&monitor);
+  ScriptedMonitor& monitor = StartServer({Reaction::kIgnore, Reaction::kIgnore});
   StartClient();
   Submit(1);
   ASSERT_TRUE(WaitUntilAcknowledged(1));
@@ -220,8 +223,7 @@ TEST_F(ReportClientTest, SendsAgainWhatTheMonitorDidNotAcknowledge) {
 }
 
 TEST_F(ReportClientTest, WhileTheMonitorIsAwayTheNewestAreKeptAndTheRestCounted) {
-  ScriptedMonitor first;
-  StartServer(&first);
+  StartServer();
   StartClient(/*buffer_reports=*/5);
   Submit(1);
   ASSERT_TRUE(WaitUntilAcknowledged(1));
@@ -233,15 +235,13 @@ TEST_F(ReportClientTest, WhileTheMonitorIsAwayTheNewestAreKeptAndTheRestCounted)
   EXPECT_EQ(client_->stats().dropped_reports, 3);
   ASSERT_TRUE(WaitFor([](const auto& stats) { return !stats.last_error.ok(); }));
 
-  ScriptedMonitor second;
-  StartServer(&second);
+  ScriptedMonitor& second = StartServer();
   ASSERT_TRUE(WaitUntilAcknowledged(6));
   EXPECT_THAT(second.messages(), ElementsAre(ElementsAre(5, 6, 7, 8, 9)));
 }
 
 TEST_F(ReportClientTest, NeverMoreThanSixtyReportsInAMessage) {
-  ScriptedMonitor monitor({Reaction::kBreak});
-  StartServer(&monitor);
+  ScriptedMonitor& monitor = StartServer({Reaction::kBreak});
   StartClient(/*buffer_reports=*/200);
   for (int64_t i = 1; i <= 150; ++i) {
     Submit(i);
@@ -253,8 +253,7 @@ TEST_F(ReportClientTest, NeverMoreThanSixtyReportsInAMessage) {
 }
 
 TEST_F(ReportClientTest, GivesUpAStreamThatDoesNotAnswer) {
-  ScriptedMonitor monitor({Reaction::kHang});
-  StartServer(&monitor);
+  ScriptedMonitor& monitor = StartServer({Reaction::kHang});
   StartClient(/*buffer_reports=*/60, /*answer_timeout=*/absl::Milliseconds(50));
   Submit(1);
   ASSERT_TRUE(monitor.WaitForMessages(1));
@@ -268,8 +267,7 @@ TEST_F(ReportClientTest, GivesUpAStreamThatDoesNotAnswer) {
 }
 
 TEST_F(ReportClientTest, StopsAtOnceEvenWhenTheMonitorHangs) {
-  ScriptedMonitor monitor({Reaction::kHang});
-  StartServer(&monitor);
+  ScriptedMonitor& monitor = StartServer({Reaction::kHang});
   StartClient();
   Submit(1);
   ASSERT_TRUE(monitor.WaitForMessages(1));
