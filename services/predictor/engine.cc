@@ -218,6 +218,24 @@ std::vector<PublishedForecast> PredictorEngine::TakeForecasts(absl::string_view 
   return forecasts;
 }
 
+// Quantile of the shortest horizon that the target asks for; linear between the published ratios.
+double PredictorEngine::AdvisedAllocation(const PublishedForecast& published, const Series& series,
+                                          absl::Time now) const {
+  const double price = now < series.price_factor_until ? series.price_factor : 1;
+  const double wanted = 1 - published.target_violation_ratio / price;
+  const std::vector<double>& ratios = options_.ratios;
+  const std::vector<double>& values = published.forecast.quantiles;
+  size_t above = 0;
+  while (above + 1 < ratios.size() && ratios[above] < wanted) {
+    ++above;
+  }
+  if (above == 0 || wanted >= ratios[above]) {
+    return values[above];
+  }
+  const double part = (wanted - ratios[above - 1]) / (ratios[above] - ratios[above - 1]);
+  return values[above - 1] + part * (values[above] - values[above - 1]);
+}
+
 PublishedForecast PredictorEngine::Publish(const Series& series, absl::Time now) const {
   PublishedForecast published;
   published.id = series.id();
@@ -228,21 +246,39 @@ PublishedForecast PredictorEngine::Publish(const Series& series, absl::Time now)
   published.forecast.is_warm = series.is_warm();
   published.target_violation_ratio =
       series.target_violation_ratio.value_or(options_.target_violation_ratio);
-  const double price = now < series.price_factor_until ? series.price_factor : 1;
-  const double wanted = 1 - published.target_violation_ratio / price;
-  // Linear between the published ratios.
-  const std::vector<double>& ratios = options_.ratios;
-  const std::vector<double>& values = published.forecast.quantiles;
-  size_t above = 0;
-  while (above + 1 < ratios.size() && ratios[above] < wanted) {
-    ++above;
-  }
-  published.advised_allocation = values[above];
-  if (above > 0 && wanted < ratios[above]) {
-    const double part = (wanted - ratios[above - 1]) / (ratios[above] - ratios[above - 1]);
-    published.advised_allocation = values[above - 1] + part * (values[above] - values[above - 1]);
-  }
+  published.advised_allocation = AdvisedAllocation(published, series, now);
   return published;
+}
+
+absl::StatusOr<PublishedForecast> PredictorEngine::ForecastOf(const Series& series,
+                                                              absl::string_view model,
+                                                              absl::Time now) {
+  if (!series.forecast()) {
+    return absl::NotFoundError("nothing has been forecast for this series yet");
+  }
+  if (model.empty() || model == series.forecast()->model->name()) {
+    return Publish(series, now);
+  }
+  ForecastJob job;
+  if (series.Prepare(job)) {
+    for (size_t m = 0; m < job.models.size(); ++m) {
+      if (job.models[m]->name() != model) {
+        continue;
+      }
+      ComputeForecast(options_, workspace_, job);
+      PublishedForecast published = Publish(series, now);
+      published.forecast.model = job.models[m];
+      published.forecast.reason = job.outputs[m].reason;
+      published.forecast.made_at = now;
+      published.forecast.expected = job.outputs[m].expected;
+      published.forecast.quantiles = job.outputs[m].quantiles;
+      published.advised_allocation = AdvisedAllocation(published, series, now);
+      return published;
+    }
+  }
+  return absl::NotFoundError(absl::StrCat("model \"", model,
+                                          "\" does not run on this series; in use is ",
+                                          series.forecast()->model->name()));
 }
 
 }  // namespace cloudscale::predictor

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -69,6 +70,11 @@ class PredictorEngine {
                                    Resource resource) const;
   [[nodiscard]] PublishedForecast Publish(const Series& series, absl::Time now) const;
 
+  // The same by one of the series' models, by name; empty = the one in use. A shadow forecasts
+  // anew. NOT_FOUND when the model does not run on the series or nothing has been forecast yet.
+  absl::StatusOr<PublishedForecast> ForecastOf(const Series& series, absl::string_view model,
+                                               absl::Time now);
+
   // Position in the order of `Visit`: host sums by host, then VMs by UUID, each by resource.
   struct Position {
     std::string vm_uuid;
@@ -110,6 +116,10 @@ class PredictorEngine {
   // Installs learnt state; false when the own state is newer. Errors as DecodeState and
   // Series::FromState, RESOURCE_EXHAUSTED without room. `apply` false only checks.
   absl::StatusOr<bool> Import(const SeriesId& id, const SeriesState& state, bool apply);
+
+  // RESOURCE_EXHAUSTED when importing all of them would go beyond a bound.
+  [[nodiscard]] absl::Status CheckRoomFor(
+      const std::vector<std::pair<SeriesId, SeriesState>>& states) const;
 
   [[nodiscard]] const PredictorOptions& options() const { return options_; }
   [[nodiscard]] const ModelRegistry& registry() const { return registry_; }
@@ -153,6 +163,8 @@ class PredictorEngine {
                    const Observation* sums, Host& host);
   bool ObserveVm(const VmObservation& observation, const ObservationBatch& batch, absl::Time time,
                  int64_t step, size_t position, Host& host, Observation* sums);
+  [[nodiscard]] double AdvisedAllocation(const PublishedForecast& published, const Series& series,
+                                         absl::Time now) const;
   static void MarkDue(const std::shared_ptr<Series>& series, Host& host);
   static void ApplyTarget(const Target& target, absl::Time now, Series& series);
   int64_t ApplyChoice(Vm& vm, size_t resource);

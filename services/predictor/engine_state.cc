@@ -1,5 +1,6 @@
 // Keeping, finding and changing series; what needs no samples.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -310,6 +311,27 @@ absl::StatusOr<bool> PredictorEngine::Import(const SeriesId& id, const SeriesSta
   }
   series_count_ += own == nullptr ? 1 : 0;
   return true;
+}
+
+absl::Status PredictorEngine::CheckRoomFor(
+    const std::vector<std::pair<SeriesId, SeriesState>>& states) const {
+  std::set<std::pair<std::string, Resource>> new_series;
+  std::set<std::string> new_vms;
+  for (const auto& [id, state] : states) {
+    if (Find(id.vm_uuid, id.host_id, id.resource) == nullptr) {
+      new_series.emplace(id.vm_uuid, id.resource);
+    }
+    if (vms_.find(id.vm_uuid) == vms_.end()) {
+      new_vms.insert(id.vm_uuid);
+    }
+  }
+  if (series_count_ + static_cast<int64_t>(new_series.size()) > options_.max_series ||
+      static_cast<int64_t>(vms_.size() + new_vms.size()) > options_.max_series) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no room for ", new_series.size(), " more series: ", series_count_,
+                     " are known, at most ", options_.max_series, " are kept"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace cloudscale::predictor
