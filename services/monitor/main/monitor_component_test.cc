@@ -353,6 +353,26 @@ TEST_F(MonitorComponentTest, P17SlowReaderLosesTheOldestAndIsToldHowMany) {
   context.TryCancel();
 }
 
+TEST_F(MonitorComponentTest, SilentStreamBeats) {
+  Start({});
+  Tick();
+  grpc::ClientContext context;
+  v1::WatchSnapshotsRequest request;
+  *request.mutable_heartbeat_period() = rpc::ToProto(absl::Seconds(1));
+  auto stream = stub_->WatchSnapshots(&context, request);
+  v1::WatchSnapshotsResponse message;
+  ASSERT_TRUE(stream->Read(&message)) << "no tick happens meanwhile";
+  EXPECT_TRUE(message.is_heartbeat());
+  EXPECT_EQ(message.sequence(), 2) << "repeats the newest";
+  EXPECT_FALSE(message.has_snapshot());
+  Tick();
+  ASSERT_TRUE(stream->Read(&message));
+  EXPECT_FALSE(message.is_heartbeat());
+  EXPECT_EQ(message.sequence(), 3);
+  EXPECT_EQ(message.dropped_count(), 0);
+  context.TryCancel();
+}
+
 TEST_F(MonitorComponentTest, P1PredictorComesAndGoesWhileSamplesGoOn) {
   auto first = std::make_unique<PredictorProcess>("127.0.0.1:0", /*is_answering=*/false);
   const std::string address = absl::StrCat("127.0.0.1:", first->port);
