@@ -10,6 +10,7 @@
 #include "common/rpc/serving/request_log.h"
 #include "common/rpc/status_conversion.h"
 #include "common/status/macros.h"
+#include "grpcpp/server_context.h"
 #include "grpcpp/support/server_callback.h"
 
 namespace cloudscale::rpc {
