@@ -9,6 +9,7 @@
 #include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
 #include "services/lbctl/backends/fake/fake_balancer.h"
+#include "services/lbctl/backends/haproxy/haproxy_balancer.h"
 #include "services/lbctl/rpc/balancer_service.h"
 #include "services/lbctl/rpc/lbctl_core.h"
 
@@ -146,8 +147,12 @@ void ValidateLbctlConfig(const config::v1::LbctlConfig& config, Violations* viol
       ValidateFake(config.fake(), v);
       break;
     case config::v1::LbctlConfig::kHaproxy:
-      v.Add("haproxy", config.haproxy().socket_path(),
-            "fake: this version has the simulated balancer only");
+      RequireNotEmpty(v, "haproxy.socket_path", config.haproxy().socket_path());
+      if (config.haproxy().has_timeout()) {
+        RequireInRange(v, "haproxy.timeout",
+                       absl::ToDoubleSeconds(rpc::FromProto(config.haproxy().timeout())), 0.1,
+                       60.0);
+      }
       break;
     case config::v1::LbctlConfig::BACKEND_NOT_SET:
       v.Add("backend", "", "one of fake, haproxy");
@@ -175,6 +180,15 @@ absl::StatusOr<std::unique_ptr<rpc::Component>> MakeLbctlComponent(
   Violations violations;
   ValidateLbctlConfig(config, &violations);
   CS_RETURN_IF_ERROR(violations.ToStatus());
+  if (config.has_haproxy()) {
+    const absl::Duration timeout = config.haproxy().has_timeout()
+                                       ? rpc::FromProto(config.haproxy().timeout())
+                                       : absl::Seconds(2);
+    return MakeLbctlComponent(
+        config,
+        std::make_unique<HaproxyBalancer>(RuntimeSocket(config.haproxy().socket_path(), timeout)),
+        environment);
+  }
   return MakeLbctlComponent(
       config, std::make_unique<FakeBalancer>(environment.clock, FakeBackendsOf(config.fake())),
       environment);
