@@ -32,10 +32,16 @@ class PredictorLink::Stream final
     if (is_writing_ || !is_open_) {
       return;
     }
-    current_ = link_.NextToSend();
+    bool has_more = false;
+    current_ = link_.NextToSend(has_more);
     if (current_ != nullptr) {
       is_writing_ = true;
-      StartWrite(&current_->request);
+      grpc::WriteOptions options;
+      // While catching up, several batches may share a packet.
+      if (has_more) {
+        options.set_buffer_hint();
+      }
+      StartWrite(&current_->request, options);
     }
   }
 
@@ -149,12 +155,13 @@ void PredictorLink::Push(predictor::v1::TelemetryBatch batch) {
   }
 }
 
-std::shared_ptr<PredictorLink::Pending> PredictorLink::NextToSend() {
+std::shared_ptr<PredictorLink::Pending> PredictorLink::NextToSend(bool& has_more) {
   MutexLock lock(&mutex_);
   if (next_ >= pending_.size()) {
     return nullptr;
   }
   std::shared_ptr<Pending> next = pending_[next_++];
+  has_more = next_ < pending_.size();
   stats_.sent += 1;
   next->was_sent = true;
   if (!owed_since_.has_value()) {
@@ -214,6 +221,12 @@ absl::Status PredictorLink::RunStream(predictor::v1::PredictorService::Stub& stu
   stream_ = nullptr;
   while (pumping_ > 0) {
     changed_.Wait(&mutex_, std::stop_token());
+  }
+  if (absl::IsInvalidArgument(status)) {
+    // It will not like them better the next time.
+    stats_.dropped += static_cast<int64_t>(next_);
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(next_));
+    next_ = 0;
   }
   for (const auto& pending : pending_) {
     // A stream that never answered took nothing.

@@ -22,10 +22,10 @@ namespace cloudscale::monitor {
 // The telemetry stream to the predictor: batches out, forecasts back on the same stream.
 //
 // Batches are kept until the predictor acknowledges them and are sent again after a reconnect; it
-// ignores what it has seen. At most `max_pending` are kept: the oldest make room and are counted if
-// they were never sent, so an absent predictor costs bounded memory and never holds up sampling.
-// Reconnects back off exponentially with jitter. Thread safety: thread-safe; Start and Stop from
-// one thread.
+// ignores what it has seen. What it refuses as invalid is dropped and counted. At most
+// `max_pending` are kept: the oldest make room and are counted if they were never sent, so an
+// absent predictor costs bounded memory and never holds up sampling. Reconnects back off
+// exponentially with jitter. Thread safety: thread-safe; Start and Stop from one thread.
 class PredictorLink {
  public:
   struct Config {
@@ -38,7 +38,7 @@ class PredictorLink {
   struct Stats {
     int64_t sent = 0;
     int64_t acknowledged = 0;  // batches
-    int64_t dropped = 0;       // never sent
+    int64_t dropped = 0;       // never sent, or refused
     int64_t connects = 0;
   };
   using OnForecasts = std::function<void(const predictor::v1::ForecastBatch&)>;
@@ -70,8 +70,9 @@ class PredictorLink {
 
   void Run(std::stop_token stop);
   absl::Status RunStream(predictor::v1::PredictorService::Stub& stub, std::stop_token stop);
-  // For the stream: the next request to write, null when there is none.
-  std::shared_ptr<Pending> NextToSend();
+  // For the stream: the next request to write, null when there is none; `has_more` tells whether
+  // another one waits behind it.
+  std::shared_ptr<Pending> NextToSend(bool& has_more);
   void TakeAnswer(const predictor::v1::StreamTelemetryResponse& response);
 
   const Config config_;

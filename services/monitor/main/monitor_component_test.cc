@@ -116,6 +116,9 @@ class FakePredictor final : public predictor::v1::PredictorService::Service {
       {
         MutexLock lock(&mutex_);
         sequences_.push_back(sequence);
+        if (refused_sequence_ == sequence) {
+          return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "scripted refusal");
+        }
       }
       if (!is_answering_) {
         continue;
@@ -131,6 +134,12 @@ class FakePredictor final : public predictor::v1::PredictorService::Service {
       stream->Write(response);
     }
     return grpc::Status::OK;
+  }
+
+  // Ends the stream with INVALID_ARGUMENT at the batch of this number.
+  void Refuse(int64_t sequence) {
+    MutexLock lock(&mutex_);
+    refused_sequence_ = sequence;
   }
 
   std::vector<int64_t> sequences() const {
@@ -153,6 +162,7 @@ class FakePredictor final : public predictor::v1::PredictorService::Service {
   const bool is_answering_;
   mutable Mutex mutex_;
   std::vector<int64_t> sequences_ ABSL_GUARDED_BY(mutex_);
+  int64_t refused_sequence_ ABSL_GUARDED_BY(mutex_) = -1;
 };
 
 // A predictor process on a port of its own.
@@ -177,9 +187,12 @@ class MonitorComponentTest : public ::testing::Test {
  protected:
   ~MonitorComponentTest() override { Shutdown(); }
 
-  void Start(const config::v1::MonitorConfig& config) {
+  void Start(const config::v1::MonitorConfig& config, grpc::Server* in_process = nullptr) {
     rpc::Environment env{.clock = clock_, .metrics = metrics_, .seed = 1, .channel = {}};
-    env.channel = [](const std::string& address) {
+    env.channel = [in_process](const std::string& address) {
+      if (in_process != nullptr) {
+        return in_process->InProcessChannel({});
+      }
       grpc::ChannelArguments arguments;
       arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 50);
       arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
@@ -424,6 +437,35 @@ TEST_F(MonitorComponentTest, P1PredictorComesAndGoesWhileSamplesGoOn) {
     EXPECT_EQ(message.observation().predictor_link().health(), common::v1::LINK_HEALTH_CONNECTING);
   }
   context.TryCancel();
+}
+
+TEST_F(MonitorComponentTest, RefusedBatchIsNotSentAgain) {
+  PredictorProcess predictor("127.0.0.1:0", /*is_answering=*/true);
+  predictor.service.Refuse(2);
+  config::v1::MonitorConfig config;
+  config.set_predictor_address(absl::StrCat("127.0.0.1:", predictor.port));
+  *config.mutable_client()->mutable_backoff_min() = rpc::ToProto(absl::Milliseconds(5));
+  Start(config);
+  ASSERT_TRUE(WaitUntil([&] { return Link().health() == common::v1::LINK_HEALTH_UP; }));
+  Tick();
+  ASSERT_TRUE(WaitUntil([&] { return !Link().detail().empty(); }));
+  EXPECT_THAT(Link().detail(), HasSubstr("scripted refusal"));
+  Tick();
+  ASSERT_TRUE(WaitUntil([&] { return Link().health() == common::v1::LINK_HEALTH_UP; }));
+  EXPECT_THAT(predictor.service.sequences(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(MonitorComponentTest, PredictorInTheSameProcessAnswersToo) {
+  PredictorProcess predictor("127.0.0.1:0", /*is_answering=*/true);
+  config::v1::MonitorConfig config;
+  config.set_predictor_address(std::string(rpc::kInProcessAddress));
+  Start(config, predictor.server.get());
+  for (int i = 0; i < 50; ++i) {
+    Tick();
+  }
+  ASSERT_TRUE(WaitUntil([&] { return predictor.service.sequences().size() == 51; }));
+  ASSERT_TRUE(WaitUntil([&] { return Link().health() == common::v1::LINK_HEALTH_UP; }));
+  Shutdown();
 }
 
 TEST_F(MonitorComponentTest, P1HypervisorFailureIsMarkedAndUnready) {
