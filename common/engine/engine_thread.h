@@ -83,9 +83,11 @@ class EngineThread {
       for (const auto& task : batch) {
         task();
       }
-      if (clock_.MonoNow() >= next_tick && !stop.stop_requested()) {
+      // Counted from before the tick: time that passes during it must not put off the next one.
+      const MonoTime now = clock_.MonoNow();
+      if (now >= next_tick && !stop.stop_requested()) {
         tick();
-        next_tick = clock_.MonoNow() + period();
+        next_tick = now + period();
       }
     }
   }

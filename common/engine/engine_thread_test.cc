@@ -62,5 +62,21 @@ TEST(EngineThreadTest, TicksFollowTheInjectedClock) {
   EXPECT_EQ(ticks, 2);
 }
 
+TEST(EngineThreadTest, TimeThatPassesDuringATickDoesNotPutOffTheNext) {
+  SimClock clock;
+  EngineThread engine(clock, 10);
+  std::atomic<int> ticks = 0;
+  engine.Start([] { return absl::Seconds(10); },
+               [&] {
+                 clock.Advance(absl::Seconds(ticks == 0 ? 10 : 0));
+                 ++ticks;
+                 ticks.notify_all();
+               });
+  ticks.wait(0);
+  ticks.wait(1);
+  engine.Stop();
+  EXPECT_EQ(ticks, 2);
+}
+
 }  // namespace
 }  // namespace cloudscale
