@@ -1,0 +1,140 @@
+#include "services/scaler/main/scaler_component.h"
+
+#include <utility>
+#include <vector>
+
+#include "common/backoff/backoff.h"
+#include "common/random/rng.h"
+#include "common/rpc/time_conversion.h"
+#include "common/status/macros.h"
+#include "services/scaler/clients/observation_client.h"
+#include "services/scaler/clients/retrain_client.h"
+#include "services/scaler/journal/sqlite_journal.h"
+#include "services/scaler/main/scaler_config_conversion.h"
+#include "services/scaler/memory_journal.h"
+#include "services/scaler/rpc/handlers.h"
+#include "services/scaler/rpc/runtime.h"
+
+namespace cloudscale::scaler {
+namespace {
+
+absl::Duration DurationOr(bool has, const google::protobuf::Duration& value,
+                          absl::Duration fallback) {
+  return has ? rpc::FromProto(value) : fallback;
+}
+
+class ScalerComponent final : public rpc::Component {
+ public:
+  ScalerComponent(const config::v1::ScalerConfig& config, const rpc::Environment& env,
+                  absl::Duration silence)
+      : env_(env),
+        silence_(silence),
+        monitor_address_(config.monitor_address()),
+        predictor_address_(config.predictor_address()),
+        runtime_(env.clock),
+        observations_(
+            env.clock,
+            Backoff(Rng(env.seed).Fork("scaler/monitor"),
+                    {.initial = DurationOr(config.client().has_backoff_min(),
+                                           config.client().backoff_min(), absl::Milliseconds(200)),
+                     .max = DurationOr(config.client().has_backoff_max(),
+                                       config.client().backoff_max(), absl::Seconds(10))}),
+            config.monitor_address(),
+            [this](HostObservation o) { runtime_.OnObservation(std::move(o)); }),
+        retrains_(Rng(env.seed).Fork("scaler/retrain"), config.predictor_address(),
+                  DurationOr(config.client().has_deadline(), config.client().deadline(),
+                             absl::Seconds(5))),
+        scaler_(runtime_),
+        migration_(runtime_),
+        reservation_(runtime_) {}
+  ~ScalerComponent() override { Stop(); }
+
+  absl::Status MakeCore(ScalerCore::Config config, std::unique_ptr<Journal> journal,
+                        std::unique_ptr<hypervisor::VmActuator> actuator) {
+    ScalerCore::Sinks sinks = runtime_.MakeSinks();
+    sinks.retrain = [this](const RetrainRequest& request) { retrains_.Ask(request); };
+    sinks.links = [this] {
+      return std::vector<cloudscale::common::v1::LinkState>{observations_.link(), retrains_.link()};
+    };
+    CS_ASSIGN_OR_RETURN(
+        core_, ScalerCore::Create(std::move(config), std::move(journal), std::move(actuator),
+                                  env_.clock, env_.metrics, std::move(sinks)));
+    return absl::OkStatus();
+  }
+
+  absl::string_view name() const override { return "scaler"; }
+  std::vector<grpc::Service*> services() override { return {&scaler_, &migration_, &reservation_}; }
+  std::vector<std::string> service_names() const override {
+    return {"cloudscale.scaler.v1.ScalerService", "cloudscale.scaler.v1.MigrationService",
+            "cloudscale.scaler.v1.ReservationService"};
+  }
+
+  absl::Status Start() override {
+    runtime_.Start(std::move(core_));
+    observations_.Start(env_.channel(monitor_address_));
+    if (!predictor_address_.empty()) {
+      retrains_.Start(env_.channel(predictor_address_));
+    }
+    return absl::OkStatus();
+  }
+
+  void Stop() override {
+    observations_.Stop();
+    retrains_.Stop();
+    runtime_.Stop();
+  }
+
+  absl::Status Readiness() const override {
+    const std::optional<MonoTime> last = runtime_.last_observation();
+    if (!last) {
+      return absl::UnavailableError("no sample from the monitor yet");
+    }
+    const absl::Duration age = env_.clock.MonoNow() - *last;
+    if (age > silence_) {
+      return absl::UnavailableError(absl::StrCat("no sample from the monitor for ",
+                                                 absl::FormatDuration(age),
+                                                 "; all sizes stay as they are"));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const rpc::Environment env_;
+  const absl::Duration silence_;
+  const std::string monitor_address_;
+  const std::string predictor_address_;
+  std::unique_ptr<ScalerCore> core_;  // until Start
+  Runtime runtime_;
+  ObservationClient observations_;
+  RetrainClient retrains_;
+  ScalerHandlers scaler_;
+  MigrationHandlers migration_;
+  ReservationHandlers reservation_;
+};
+
+}  // namespace
+
+void ValidateScalerConfig(const config::v1::ScalerConfig& config, Violations* violations) {
+  (void)ConfigFromProto(config, *violations);
+}
+
+absl::StatusOr<std::unique_ptr<rpc::Component>> MakeScalerComponent(
+    const config::v1::ScalerConfig& config, std::unique_ptr<hypervisor::VmActuator> actuator,
+    const rpc::Environment& env) {
+  Violations violations;
+  ScalerCore::Config core = ConfigFromProto(config, violations);
+  CS_RETURN_IF_ERROR(violations.ToStatus());
+  std::unique_ptr<Journal> journal;
+  if (config.journal_path().empty()) {
+    journal = std::make_unique<MemoryJournal>();
+  } else {
+    CS_ASSIGN_OR_RETURN(journal, SqliteJournal::Open(config.journal_path()));
+  }
+  // A stream that is merely slow keeps its state; ten times the age that holds is silence.
+  const absl::Duration silence = 10 * core.engine.max_sample_age;
+  auto component = std::make_unique<ScalerComponent>(config, env, silence);
+  CS_RETURN_IF_ERROR(component->MakeCore(std::move(core), std::move(journal), std::move(actuator)));
+  return std::unique_ptr<rpc::Component>(std::move(component));
+}
+
+}  // namespace cloudscale::scaler

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "cloudscale/config/v1/config.pb.h"
+#include "common/status/violations.h"
+#include "services/scaler/rpc/scaler_core.h"
+
+namespace cloudscale::scaler {
+
+// The core's settings with defaults filled in; adds all faults. `server` and `hypervisor` are not
+// looked at.
+[[nodiscard]] ScalerCore::Config ConfigFromProto(const config::v1::ScalerConfig& config,
+                                                 Violations& violations);
+
+}  // namespace cloudscale::scaler
