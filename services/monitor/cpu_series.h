@@ -34,7 +34,8 @@ struct CpuStepContext {
 //   * it stands exactly still directly after a busy sample or a reset, for at most
 //     `standing_samples_distrusted` samples: real work tails off, a frozen reader does not.
 // After that, without any contradiction, the VM is believed to be idle. That is the limit of what
-// one source can tell.
+// one source can tell; where idleness without a nanosecond of use is impossible, the limit is set
+// out of reach (see MakeSamplingConfig).
 //
 // A sample that is not believed does not move the base of the next rate, so the time is covered by
 // the next believed one, except for an impossible rate twice in a row, which is taken as a step of

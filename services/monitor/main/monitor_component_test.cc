@@ -24,6 +24,7 @@
 #include "gmock/gmock.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "services/monitor/main/monitor_config.h"
 
 namespace cloudscale::monitor {
 namespace {
@@ -667,6 +668,18 @@ TEST_F(MonitorComponentTest, StopEndsOpenStreams) {
   EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_FALSE(guest->Read(&answer));
   EXPECT_EQ(guest->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST(MonitorConfigTest, P1OnlyGroupsAndSimulationsMayStandStill) {
+  hypervisor::Capabilities capabilities;
+  const auto distrusted = [&](const char* backend) {
+    capabilities.backend = backend;
+    return MakeSamplingConfig({}, capabilities).standing_samples_distrusted;
+  };
+  EXPECT_EQ(distrusted("cgroup-v2"), 3);
+  EXPECT_EQ(distrusted("fake"), 3);
+  EXPECT_GT(distrusted("libvirt-qemu"), 1'000'000);
+  EXPECT_GT(distrusted("xen-credit2"), 1'000'000);
 }
 
 TEST(MonitorConfigTest, P14AllFaultsAtOnce) {

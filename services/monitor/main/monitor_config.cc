@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -103,6 +104,12 @@ SamplingConfig MakeSamplingConfig(const config::v1::MonitorConfig& config,
   out.backend_memory_source = absl::StartsWith(capabilities.backend, "cgroup")
                                   ? GuestSource::kCgroup
                                   : GuestSource::kBalloon;
+  // A guest kernel never runs for a whole period without using a nanosecond, so on a real
+  // hypervisor a counter that stands still is stuck, for however long. A process group may really
+  // be idle.
+  if (absl::StartsWith(capabilities.backend, "xen") || capabilities.backend == "libvirt-qemu") {
+    out.standing_samples_distrusted = std::numeric_limits<int64_t>::max();
+  }
   return out;
 }
 

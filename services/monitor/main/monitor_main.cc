@@ -40,7 +40,7 @@ int Main(int argc, char** argv) {
   process.validate = [&config](Violations* violations) {
     hypervisor::ValidateHypervisorConfig(config.hypervisor(), "hypervisor",
                                          /*needs_actuator_alone=*/false, violations);
-    ValidateMonitorConfig(config, violations);
+    ValidateMonitorConfig(config, "", violations);
   };
   process.build = [&config](const rpc::Environment& environment) {
     return Build(config, environment);
