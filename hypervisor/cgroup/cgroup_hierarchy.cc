@@ -3,7 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
+#include <iterator>
+#include <map>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -171,19 +172,15 @@ absl::Status CgroupHierarchy::ProbeCapabilities() {
 }
 
 absl::StatusOr<GroupDirectories> CgroupHierarchy::OpenParent() const {
-  std::vector<Directory> opened;
-  for (const std::string& tree : trees_) {
+  GroupDirectories result;
+  Directory* const places[] = {&result.cpu, &result.cpuacct, &result.memory};
+  for (size_t i = 0; i < std::min(trees_.size(), std::size(places)); ++i) {
     absl::StatusOr<Directory> directory =
-        OpenDirectory(absl::StrCat(tree, "/", options_.parent_group));
+        OpenDirectory(absl::StrCat(trees_[i], "/", options_.parent_group));
     if (!directory.ok()) {
       return absl::UnavailableError(absl::StrCat("parent group: ", directory.status().message()));
     }
-    opened.push_back(*std::move(directory));
-  }
-  GroupDirectories result;
-  Directory* const places[] = {&result.cpu, &result.cpuacct, &result.memory};
-  for (size_t i = 0; i < opened.size(); ++i) {
-    *places[i] = std::move(opened[i]);
+    *places[i] = *std::move(directory);
   }
   return result;
 }

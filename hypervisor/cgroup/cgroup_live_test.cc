@@ -101,8 +101,10 @@ TEST_F(CgroupLiveTest, SpinnerCappedAtThirtyPercentUsesThirtyPercentByBothAccoun
   EXPECT_NEAR(read, 0.30, 0.03);
   EXPECT_NEAR(process, 0.30, 0.03);
   EXPECT_NEAR(read, process, 0.02);
-  // What it wanted: its usage and what it was held back from make up a whole core.
-  EXPECT_NEAR(read + throttled, 1.0, 0.1);
+  // What it wanted was a whole core: what it got, what the cap held back, and, on a busy machine,
+  // what it waited for a CPU.
+  EXPECT_GT(read + throttled, 0.6);
+  EXPECT_LT(read + throttled, 1.1);
 }
 
 TEST_F(CgroupLiveTest, UnthrottledLoadCountsNoThrottledTime) {

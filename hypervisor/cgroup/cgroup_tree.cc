@@ -5,8 +5,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <stop_token>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
