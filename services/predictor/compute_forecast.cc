@@ -36,6 +36,21 @@ void AddResiduals(const PredictorOptions& options, const ForecastJob& job,
   }
 }
 
+// A chain cannot say more than it has seen: its upper quantiles are held too rarely. Where enough
+// residuals are known they count as well, so that the tail is at least what was needed lately.
+void RaiseTail(const PredictorOptions& options, absl::Span<const double> offsets,
+               ModelOutput& output) {
+  size_t i = 0;
+  for (const double expected : output.expected) {
+    for (const double ratio : options.ratios) {
+      if (ratio > 0.5) {
+        output.quantiles[i] = std::max(output.quantiles[i], expected + offsets[i]);
+      }
+      ++i;
+    }
+  }
+}
+
 // More certainty or more time never means less demand.
 void MakeMonotone(size_t ratios, ModelOutput& output) {
   for (size_t h = 0; h < output.expected.size(); ++h) {
@@ -60,6 +75,8 @@ void ComputeForecast(const PredictorOptions& options, Workspace& workspace, Fore
     job.models[m]->Forecast(input, workspace, output);
     if (output.quantiles.empty()) {
       AddResiduals(options, job, job.residual_quantiles[m], workspace, output);
+    } else {
+      RaiseTail(options, job.residual_quantiles[m], output);
     }
     MakeMonotone(options.ratios.size(), output);
   }
