@@ -12,7 +12,6 @@ constexpr absl::Duration kBeat = absl::Milliseconds(500);
 
 ScalerCore::Sinks Runtime::MakeSinks() {
   ScalerCore::Sinks sinks;
-  sinks.has_decision_readers = [this] { return hubs_.decisions.has_readers(); };
   sinks.decision = [this](const v1::Decision& decision) {
     v1::WatchDecisionsResponse message;
     *message.mutable_decision() = decision;
@@ -24,9 +23,7 @@ ScalerCore::Sinks Runtime::MakeSinks() {
     hubs_.actions.Publish(std::move(message), clock_.MonoNow());
   };
   sinks.snapshot = [this](std::shared_ptr<const Snapshot> snapshot) {
-    if (hubs_.status.has_readers()) {
-      hubs_.status.Publish(snapshot->view, clock_.MonoNow());
-    }
+    hubs_.status.Publish(snapshot->view, clock_.MonoNow());
     MutexLock lock(&mutex_);
     snapshot_ = std::move(snapshot);
   };

@@ -27,7 +27,7 @@ class Runtime {
   static constexpr size_t kMaxObservations = 16;
 
   struct Hubs {
-    WatchHub<v1::WatchStatusResponse> status{16, 16};
+    WatchHub<v1::WatchStatusResponse> status{4, 16};
     WatchHub<v1::WatchDecisionsResponse> decisions{1024, 1024};
     WatchHub<v1::WatchActionsResponse> actions{1024, 256};
     WatchHub<v1::WatchMigrationsResponse> migrations{16, 16};

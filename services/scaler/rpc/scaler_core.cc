@@ -130,7 +130,6 @@ void ScalerCore::OnObservation(HostObservation observation) {
   if (result.is_full_step) {
     Recommend(result);
   }
-  const bool tell = sinks_.decision && sinks_.has_decision_readers && sinks_.has_decision_readers();
   for (Decision& decision : result.decisions) {
     const SeriesKey key{decision.vm_uuid, Index(decision.resource)};
     if (const auto it = pending_.find(key);
@@ -143,7 +142,7 @@ void ScalerCore::OnObservation(HostObservation observation) {
           kept->reasons.front().text,
           kept->outcome == Outcome::kApplied ? now.wall : last_changes_[kept->vm_uuid].second};
     }
-    if (tell) {
+    if (sinks_.decision) {
       sinks_.decision(ToProto(*kept));
     }
     last_decisions_[key] = kept;

@@ -49,7 +49,6 @@ class ScalerCore {
   // Where results go. All optional.
   struct Sinks {
     std::function<void(const v1::Decision&)> decision;
-    std::function<bool()> has_decision_readers;
     std::function<void(const v1::Action&)> action;
     std::function<void(std::shared_ptr<const Snapshot>)> snapshot;
     std::function<void(const RetrainRequest&)> retrain;

@@ -96,11 +96,6 @@ class WatchHub {
     }
   }
 
-  [[nodiscard]] bool has_readers() const {
-    MutexLock lock(&state_->mutex);
-    return !state_->readers.empty();
-  }
-
  private:
   class Reader;
   struct State {
