@@ -69,6 +69,16 @@ absl::Status Session::Finish(const grpc::Status& status, const std::string& addr
   return result;
 }
 
+int Session::EntryCount(const google::protobuf::Message& listing) {
+  const auto* type = listing.GetDescriptor();
+  for (int i = 0; i < type->field_count(); ++i) {
+    if (type->field(i)->is_repeated()) {
+      return listing.GetReflection()->FieldSize(listing, type->field(i));
+    }
+  }
+  return 0;
+}
+
 std::string Session::NameOf(const google::protobuf::Message& request) {
   const std::string& full = request.GetDescriptor()->full_name();
   const std::vector<absl::string_view> parts = absl::StrSplit(full, '.');

@@ -65,24 +65,24 @@ class Session {
     return Finish((stub.*method)(&context, request, response), address, NameOf(request));
   }
 
-  // Reads all pages of a listing, up to `limit` entries' worth of pages, merged into `*all`.
+  // Reads pages of a listing until the last one, or until there are `limit` entries, merged into
+  // `*all`; servers may answer with shorter pages than asked for.
   template <typename Stub, typename Request, typename Response>
   absl::Status CallAllPages(Peer peer,
                             grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
                                                          Response*),
                             Request request, Response* all, int limit = kMaxPages * kPageSize) {
-    for (int page = 0; page < kMaxPages && page * kPageSize < limit; ++page) {
-      request.set_page_size(limit < kPageSize ? limit : kPageSize);
+    request.set_page_size(limit < kPageSize ? limit : kPageSize);
+    for (int page = 0; page < kMaxPages && EntryCount(*all) < limit; ++page) {
       Response response;
       if (absl::Status status = Call(peer, method, request, &response); !status.ok()) {
         return status;
       }
-      const std::string next = response.next_page_token();
+      request.set_page_token(response.next_page_token());
       all->MergeFrom(response);
-      if (next.empty()) {
+      if (request.page_token().empty()) {
         break;
       }
-      request.set_page_token(next);
     }
     all->clear_next_page_token();
     return absl::OkStatus();
@@ -124,6 +124,8 @@ class Session {
   void PrintJson(const google::protobuf::Message& message, bool is_one_line = false);
 
  private:
+  // Size of the first repeated field, which is what a listing lists.
+  [[nodiscard]] static int EntryCount(const google::protobuf::Message& listing);
   // `cloudscale.scaler.v1.GetStatusRequest` → `scaler GetStatus`.
   [[nodiscard]] static std::string NameOf(const google::protobuf::Message& request);
 
