@@ -30,7 +30,7 @@ ABSL_FLAG(std::string, series, "",
 ABSL_FLAG(int, max_vms, 6, "with --trace and without --series: how many series to play");
 ABSL_FLAG(
     double, speed, 0,
-    "simulated time per real time; 0 = default (20 without --trace, 20 points a second with it)");
+    "simulated time per real time; 0 = default (60 without --trace, 20 points a second with it)");
 ABSL_FLAG(std::string, mode, "", "mode of all VMs at the start: observe, recommend, canary, auto");
 
 namespace cloudscale::cloudscaled {

@@ -33,7 +33,7 @@ TEST(ComposeTest, WiresTheServicesInsideTheProcess) {
   EXPECT_EQ(c.scaler.host_id(), "h");
   EXPECT_EQ(c.scaler.journal_path(), "/nonexistent/scaler.db");
   EXPECT_EQ(c.predictor.state_path(), "/nonexistent/predictor.db");
-  EXPECT_EQ(c.time_factor, 20);
+  EXPECT_EQ(c.time_factor, 60);
 }
 
 TEST(ComposeTest, P14RefusesWhatItWiresItself) {

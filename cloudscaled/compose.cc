@@ -7,7 +7,7 @@
 #include "common/rpc/main.h"
 #include "hypervisor/factory/backend.h"
 #include "services/lbctl/main/lbctl_component.h"
-#include "services/monitor/main/monitor_component.h"
+#include "services/monitor/main/monitor_config.h"
 #include "services/predictor/main/predictor_component.h"
 #include "services/scaler/main/scaler_component.h"
 #include "services/sla/main/sla_component.h"
@@ -15,7 +15,7 @@
 namespace cloudscale::cloudscaled {
 namespace {
 
-constexpr double kDemoTimeFactor = 20;
+constexpr double kDemoTimeFactor = 60;
 
 // What is wired inside the process must not be given a second time below.
 void RequireUnset(bool is_set, absl::string_view field, Violations* violations) {
@@ -124,10 +124,8 @@ void ValidateCloudscaled(const config::v1::CloudscaledConfig& config, Violations
     }
   }
   const Composition c = Compose(config);
+  monitor::ValidateMonitorConfig(c.monitor, "monitor", *violations);
   Violations parts;
-  monitor::ValidateMonitorConfig(c.monitor, &parts);
-  violations->AddAll("monitor", parts);
-  parts = {};
   predictor::ValidatePredictorConfig(c.predictor, &parts);
   violations->AddAll("predictor", parts);
   parts = {};

@@ -7,7 +7,7 @@
 
 namespace cloudscale::cloudscaled {
 
-// What runs when no configuration is given: a simulated host with five VMs, twenty times as fast as
+// What runs when no configuration is given: a simulated host with five VMs, sixty times as fast as
 // real time, acting on its own (mode AUTO). Nothing outside the process is touched.
 [[nodiscard]] config::v1::CloudscaledConfig EmbeddedDefault();
 

@@ -22,9 +22,9 @@ constexpr absl::Duration kMinRealPeriod = absl::Milliseconds(5);
 
 absl::StatusOr<double> ChooseSpeed(double asked, absl::Duration period) {
   if (asked == 0) {
-    return period / kDefaultRealPeriod;
+    return absl::FDivDuration(period, kDefaultRealPeriod);
   }
-  const double fastest = period / kMinRealPeriod;
+  const double fastest = absl::FDivDuration(period, kMinRealPeriod);
   if (!(asked > 0) || asked > fastest) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "--speed: got %g, allowed: above 0, at most %g for a trace with a point every %s", asked,

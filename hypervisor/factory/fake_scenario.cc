@@ -97,7 +97,8 @@ absl::StatusOr<std::shared_ptr<const workload::DemandSource>> ReadDemand(const s
     return absl::InvalidArgumentError(
         absl::StrCat(file, ": holds ", traces.size(), " series; name one with trace_series"));
   }
-  return workload::MakeTraceDemand(std::move(traces.front()), {.offset = absl::ZeroDuration(), .scale = scale});
+  return workload::MakeTraceDemand(std::move(traces.front()),
+                                   {.offset = absl::ZeroDuration(), .scale = scale});
 }
 
 absl::StatusOr<std::shared_ptr<const workload::DemandSource>> MakePatternDemand(
@@ -167,10 +168,10 @@ config::v1::FakeScenario DefaultFakeScenario() {
     int64_t period_seconds;
   };
   static constexpr Row kRows[] = {
-      {"web-1", config::v1::FAKE_PATTERN_WEB, 4, 1.6, 1.2, 300},
-      {"web-2", config::v1::FAKE_PATTERN_SINE, 4, 1.4, 1.0, 240},
-      {"db-1", config::v1::FAKE_PATTERN_BURSTY, 4, 1.2, 1.4, 400},
-      {"batch-1", config::v1::FAKE_PATTERN_BATCH, 2, 0.8, 0.8, 200},
+      {"web-1", config::v1::FAKE_PATTERN_WEB, 4, 1.6, 1.2, 900},
+      {"web-2", config::v1::FAKE_PATTERN_SINE, 4, 1.4, 1.0, 600},
+      {"db-1", config::v1::FAKE_PATTERN_BURSTY, 4, 1.2, 1.4, 1800},
+      {"batch-1", config::v1::FAKE_PATTERN_BATCH, 2, 0.8, 0.8, 1200},
       {"cache-1", config::v1::FAKE_PATTERN_CONSTANT, 2, 0.5, 0.0, 60},
   };
   config::v1::FakeScenario scenario;

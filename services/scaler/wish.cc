@@ -73,16 +73,19 @@ Wish FromForecast(const DecisionInputs& in, const Forecast& forecast) {
   wish.forecast = base;
   const double threshold =
       (is_memory ? config.memory_correction : config.cpu_correction).threshold_ratio;
-  double value = 0;
+  // The published rule is forecast + padding; what the target violation rate asks for beyond it is
+  // margin.
+  double least = 0;
   if (IsUsable(forecast.advised_allocation)) {
-    value = std::max(*forecast.advised_allocation, base);
+    least = *forecast.advised_allocation;
   } else {
     double ratio = 1 - in.policy->target_violation_ratio;
     if (is_memory) {
       ratio = std::max(ratio, config.memory.quantile_ratio);
     }
-    value = std::max(base + forecast.padding.total, QuantileAt(h, ratio));
+    least = QuantileAt(h, ratio);
   }
+  double value = std::max(base + forecast.padding.total, least);
   value = std::max(value, base / threshold * kPressureSlack);
   wish.padding = forecast.padding;
   wish.padding.total = value - base;

@@ -39,19 +39,23 @@ for service, others in {
     if service == "monitor":
         own.append("cloudscale/guest/")  # the monitor serves the guests' reports
     ALLOWED[base] = ["common/", base + "/"] + seam
-    ALLOWED[base + "/rpc"] = ALLOWED[base] + own
+    ALLOWED[base + "/rpc"] = ALLOWED[base] + own + ["cloudscale/config/"]
+    if service == "monitor":
+        ALLOWED[base + "/rpc"].append("cloudscale/predictor/")  # the telemetry it converts to
     ALLOWED[base + "/clients"] = ALLOWED[base] + own + [f"cloudscale/{o}/" for o in others]
     ALLOWED[base + "/main"] = ALLOWED[base] + own + [f"cloudscale/{o}/" for o in others] + [
         "cloudscale/config/", "hypervisor/"]
 
 # Folders that must stay free of these system or library headers.
 PURE_BANNED = re.compile(r'^(grpcpp|grpc|google/protobuf|libvirt|xen|sqlite3|httplib|yaml-cpp|thread$|chrono$)')
+# Tests, benchmarks, and the headers that only they share.
+TEST_CODE = re.compile(r"(_test|_bench)\.cc$|/testing/|/conformance/|fixture[a-z_]*\.h$|_test_[a-z_]+\.h$")
 EDGE = re.compile(r"/(rpc|clients|main|journal|store|backends|transport|linux)/")
 
 BANNED_CALLS = [
     (re.compile(r"\babsl::Now\("), "use the injected Clock", ("common/time/",)),
     (re.compile(r"\babsl::SleepFor\(|sleep_for\(|\busleep\(|\bsleep\("), "use Clock::SleepUntil or a condition",
-     ("common/time/",)),
+     ("common/time/", "bench/")),
     (re.compile(r"(steady|system)_clock::now\("), "use the injected Clock (real I/O deadlines: common/rpc)",
      ("common/time/", "common/rpc/", "cli/", "/clients/", "/rpc/", "/transport/", "_test.cc", "bench/", "tests/",
       "tools/", "/testing/", "/main/")),
@@ -75,7 +79,7 @@ def rule_for(path):
 def check_includes(path, number, line, faults):
     quoted = re.match(r'\s*#include "([^"]+)"', line)
     angled = re.match(r"\s*#include <([^>]+)>", line)
-    is_test = path.endswith(("_test.cc", "_bench.cc")) or "/testing/" in path
+    is_test = bool(TEST_CODE.search(path))
     folder = rule_for(path)
     included = (quoted or angled).group(1) if (quoted or angled) else None
     if included is None or folder is None:
@@ -88,7 +92,7 @@ def check_includes(path, number, line, faults):
         elif "testing/" in included and not is_test and not path.startswith(("tests/", "bench/", "hypervisor/conformance")):
             faults.append(f"{path}:{number}: only tests may include {included}")
         elif not any(included.startswith(p) for p in ALLOWED[folder]):
-            if is_test and included.startswith(("hypervisor/", "common/")):
+            if is_test and included.startswith(("hypervisor/", "common/", "cloudscale/")):
                 return
             faults.append(f"{path}:{number}: {folder} may not include {included}")
     is_domain = path.startswith(("services/", "hypervisor/", "agents/")) and not EDGE.search(path)

@@ -7,6 +7,7 @@
 #include "common/status/macros.h"
 #include "hypervisor/factory/backend.h"
 #include "services/monitor/main/monitor_component.h"
+#include "services/monitor/main/monitor_config.h"
 
 namespace cloudscale::monitor {
 namespace {
@@ -40,7 +41,7 @@ int Main(int argc, char** argv) {
   process.validate = [&config](Violations* violations) {
     hypervisor::ValidateHypervisorConfig(config.hypervisor(), "hypervisor",
                                          /*needs_actuator_alone=*/false, violations);
-    ValidateMonitorConfig(config, "", violations);
+    ValidateMonitorConfig(config, "", *violations);
   };
   process.build = [&config](const rpc::Environment& environment) {
     return Build(config, environment);
