@@ -17,21 +17,13 @@ class MonoTime {
   static constexpr MonoTime FromStart(absl::Duration since_start) { return MonoTime(since_start); }
   [[nodiscard]] constexpr absl::Duration since_start() const { return since_start_; }
 
-  friend MonoTime operator+(MonoTime t, absl::Duration d) {
-    return MonoTime(t.since_start_ + d);
-  }
-  friend MonoTime operator-(MonoTime t, absl::Duration d) {
-    return MonoTime(t.since_start_ - d);
-  }
+  friend MonoTime operator+(MonoTime t, absl::Duration d) { return MonoTime(t.since_start_ + d); }
+  friend MonoTime operator-(MonoTime t, absl::Duration d) { return MonoTime(t.since_start_ - d); }
   friend absl::Duration operator-(MonoTime a, MonoTime b) {
     return a.since_start_ - b.since_start_;
   }
-  friend bool operator==(MonoTime a, MonoTime b) {
-    return a.since_start_ == b.since_start_;
-  }
-  friend bool operator<(MonoTime a, MonoTime b) {
-    return a.since_start_ < b.since_start_;
-  }
+  friend bool operator==(MonoTime a, MonoTime b) { return a.since_start_ == b.since_start_; }
+  friend bool operator<(MonoTime a, MonoTime b) { return a.since_start_ < b.since_start_; }
   friend bool operator>(MonoTime a, MonoTime b) { return b < a; }
   friend bool operator<=(MonoTime a, MonoTime b) { return !(b < a); }
   friend bool operator>=(MonoTime a, MonoTime b) { return !(a < b); }

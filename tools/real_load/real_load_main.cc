@@ -116,12 +116,13 @@ class RealLoad {
     if (program.empty()) {
       program = BesideThisProgram("cloudscale-worker");
     }
-    const std::vector<std::string> arguments = {program,
-                                                absl::StrCat("--pattern=", absl::GetFlag(FLAGS_steady) ? "flat" : worker.pattern),
-                                                absl::StrFormat("--peak-cores=%.3f", peak_cores),
-                                                absl::StrCat("--memory-mib=", worker.memory_mib),
-                                                absl::StrCat("--seed=", worker.memory_mib),
-                                                absl::StrCat("--report=", ReportFile(worker.name))};
+    const std::vector<std::string> arguments = {
+        program,
+        absl::StrCat("--pattern=", absl::GetFlag(FLAGS_steady) ? "flat" : worker.pattern),
+        absl::StrFormat("--peak-cores=%.3f", peak_cores),
+        absl::StrCat("--memory-mib=", worker.memory_mib),
+        absl::StrCat("--seed=", worker.memory_mib),
+        absl::StrCat("--report=", ReportFile(worker.name))};
     std::vector<char*> pointers;
     for (const std::string& argument : arguments) {
       pointers.push_back(const_cast<char*>(argument.c_str()));
@@ -176,7 +177,8 @@ class RealLoad {
         }
         demanded += row.value("demanded_cpu_seconds", 0.0);
         done += row.value("done_cpu_seconds", 0.0);
-        if (const auto p95 = row.find("latency_p95_seconds"); p95 != row.end() && p95->is_number()) {
+        if (const auto p95 = row.find("latency_p95_seconds");
+            p95 != row.end() && p95->is_number()) {
           worst_p95 = std::max(worst_p95, p95->get<double>() * 1000);
         }
         ++seconds;
