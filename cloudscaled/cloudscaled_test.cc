@@ -68,7 +68,7 @@ TEST(ReplayTest, PlaysEachSeriesAsAVmAndScalesAllTimes) {
 TEST(ReplayTest, FineTracesKeepTheUsualStep) {
   testing::TempDir dir;
   const std::string file = dir.Write("t.csv", "t_seconds,value\n0,0.5\n1,0.6\n2,0.1\n");
-  const auto config = ReplayConfig({.file = file});
+  const auto config = ReplayConfig({.file = file, .series = {}});
   ASSERT_THAT(config, IsOk());
   EXPECT_EQ(rpc::FromProto(config->monitor().sampling_period()), absl::Seconds(1));
   EXPECT_EQ(rpc::FromProto(config->scaler().step()), absl::Seconds(10));
@@ -89,7 +89,7 @@ TEST(ReplayTest, RefusesWhatCannotBePlayed) {
               StatusIs(absl::StatusCode::kNotFound));
   const std::string mixed =
       dir.Write("m.csv", "trace,t,value\na,0,0.5\na,1,0.6\nb,0,0.1\nb,300,0.2\n");
-  EXPECT_THAT(ReplayConfig({.file = mixed}),
+  EXPECT_THAT(ReplayConfig({.file = mixed, .series = {}}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("one period")));
 }
 

@@ -56,7 +56,7 @@ void ValidateMonitorConfig(const config::v1::MonitorConfig& config, absl::string
   }
   if (config.has_sampling_period()) {
     RequireDuration(faults, Path(prefix, "sampling_period"), config.sampling_period(),
-                    absl::Milliseconds(100), absl::Seconds(60));
+                    absl::Milliseconds(10), absl::Hours(1));
   }
   RequireCount(faults, Path(prefix, "history_samples"), config.history_samples(), 10, 100'000);
   RequireCount(faults, Path(prefix, "telemetry_buffer_batches"), config.telemetry_buffer_batches(),
