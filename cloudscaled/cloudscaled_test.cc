@@ -65,6 +65,16 @@ TEST(ReplayTest, PlaysEachSeriesAsAVmAndScalesAllTimes) {
   EXPECT_THAT(Faults(*config), IsEmpty());
 }
 
+TEST(ReplayTest, OneOfManySeriesIsPlayedByItsName) {
+  testing::TempDir dir;
+  const std::string file =
+      dir.Write("t.csv", "trace,t,value\na,0,0.5\na,1,0.6\nb,0,0.1\nb,1,0.2\n");
+  const auto config = ReplayConfig({.file = file, .series = {}, .max_vms = 1});
+  ASSERT_THAT(config, IsOk());
+  ASSERT_EQ(config->hypervisor().fake().scenario().vms_size(), 1);
+  EXPECT_EQ(config->hypervisor().fake().scenario().vms(0).trace_series(), "a");
+}
+
 TEST(ReplayTest, FineTracesKeepTheUsualStep) {
   testing::TempDir dir;
   const std::string file = dir.Write("t.csv", "t_seconds,value\n0,0.5\n1,0.6\n2,0.1\n");

@@ -87,15 +87,12 @@ absl::StatusOr<config::v1::CloudscaledConfig> ReplayConfig(const ReplayOptions& 
   fake->set_time_factor(speed);
   fake->set_cpu_capacity_cores(kVcpus * static_cast<double>(traces.size()));
   fake->set_memory_bytes(static_cast<int64_t>(traces.size()) * (int64_t{4} << 30));
-  const bool is_long_form = traces.size() > 1 || !options.series.empty();
   for (const trace::Trace& trace : traces) {
     auto* vm = fake->mutable_scenario()->add_vms();
     vm->set_name(trace.name);
     vm->set_vcpu_count(kVcpus);
     vm->set_cpu_trace_file(options.file);
-    if (is_long_form) {
-      vm->set_trace_series(trace.name);
-    }
+    vm->set_trace_series(trace.name);
   }
   ScaleTimes(period, std::max(period, kDefaultStep), &config);
   return config;

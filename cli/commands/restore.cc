@@ -1,6 +1,7 @@
 #include <string>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "cli/args/option_types.h"
 #include "cli/commands/commands.h"
 #include "cli/render/table.h"
@@ -47,15 +48,30 @@ class RestoreCommand : public Command {
     CS_ASSIGN_OR_RETURN(const auto response, Restore(session, request, is_dry_run_));
     if (session.options().is_json) {
       session.PrintJson(response);
-      return absl::OkStatus();
+    } else {
+      Print(session, response);
+      session.io().out << (is_dry_run_ ? "nothing was changed\n"
+                                       : "VMs keep these sizes: their mode is OBSERVE now\n");
     }
-    Print(session, response);
-    session.io().out << (is_dry_run_ ? "nothing was changed\n"
-                                     : "VMs keep these sizes: their mode is OBSERVE now\n");
-    return absl::OkStatus();
+    return is_dry_run_ ? absl::OkStatus() : CheckAllRestored(response);
   }
 
  private:
+  // An answer says that it was tried; each action says whether it worked.
+  static absl::Status CheckAllRestored(const scaler::v1::RestoreOriginalsResponse& response) {
+    int64_t left = 0;
+    std::string first;
+    for (const scaler::v1::Action& action : response.actions()) {
+      if (action.state() != scaler::v1::ACTION_STATE_SUCCEEDED) {
+        first = left++ == 0 ? action.error() : first;
+      }
+    }
+    return left == 0
+               ? absl::OkStatus()
+               : absl::FailedPreconditionError(absl::StrCat(left, " of ", response.actions_size(),
+                                                            " sizes were not restored: ", first));
+  }
+
   static absl::StatusOr<scaler::v1::RestoreOriginalsResponse> Restore(
       Session& session, scaler::v1::RestoreOriginalsRequest request, bool is_dry_run) {
     request.set_request_id(session.NewRequestId());

@@ -86,7 +86,6 @@ void SummaryBuilder::Part::See(const LiveVm& vm) {
   }
   static_peak = std::max(static_peak, vm.cpu.static_peak);
   const bool is_restarted = vm.cpu.step_count < steps.last;
-  saved.See(vm.cpu.saved_seconds, is_restarted);
   violations.See(vm.violation_count, is_restarted);
   under_estimates.See(vm.cpu.under_estimate_count, is_restarted);
   steps.See(vm.cpu.step_count, is_restarted);
@@ -98,10 +97,8 @@ void SummaryBuilder::Part::See(const LiveTotals& totals) {
   demand_sum += totals.demand_cores;
   cap_sum += totals.granted_cores;
   static_peak = std::max(static_peak, totals.static_peak_cores);
-  // Only these never fall by themselves: core-seconds saved do while a VM has more than its peak.
   const bool is_restarted =
       totals.step_count < steps.last || totals.granted_core_seconds < granted.last;
-  saved.See(totals.saved_core_seconds, is_restarted);
   granted.See(totals.granted_core_seconds, is_restarted);
   violations.See(totals.violation_count, is_restarted);
   under_estimates.See(totals.under_estimate_count, is_restarted);
@@ -109,7 +106,7 @@ void SummaryBuilder::Part::See(const LiveTotals& totals) {
 }
 
 void SummaryBuilder::Part::StartAtZero() {
-  saved.is_seen = violations.is_seen = under_estimates.is_seen = steps.is_seen = true;
+  violations.is_seen = under_estimates.is_seen = steps.is_seen = true;
 }
 
 void SummaryBuilder::Add(const LiveSample& sample) {
@@ -149,7 +146,6 @@ SummaryPart SummaryBuilder::ToSummary(const std::string& uuid, const Part& part)
   result.mean_cap_cores = Mean(part.cap_sum, part.capped_samples);
   result.capped_sample_count = part.capped_samples;
   result.static_peak_cores = part.static_peak;
-  result.saved_core_seconds = part.saved.added;
   result.violation_count = part.violations.added;
   result.under_estimate_count = part.under_estimates.added;
   result.step_count = part.steps.added;
@@ -164,19 +160,27 @@ TopSummary SummaryBuilder::Build(absl::Duration real_duration) const {
   summary.host_id = host_id_;
   summary.real_duration = real_duration;
   if (first_step_time_.has_value() && last_step_time_.has_value()) {
-    summary.scaler_duration = *last_step_time_ - *first_step_time_;
+    summary.scaler_duration = std::max(absl::ZeroDuration(), *last_step_time_ - *first_step_time_);
   }
   summary.failed_look_count = failed_looks_;
   summary.capacity_cores = capacity_cores_;
   summary.granted_core_seconds = totals_.granted.added;
   summary.totals = ToSummary("", totals_);
-  summary.totals.saved_ratio = RatioOf(totals_.saved.added, totals_.granted.added);
+  // Only what happened while we looked: the scaler's own sum changes for all of the past when a
+  // new peak is seen.
   const double seconds = absl::ToDoubleSeconds(summary.scaler_duration);
+  summary.totals.saved_core_seconds =
+      summary.totals.static_peak_cores * seconds - totals_.granted.added;
+  summary.totals.saved_ratio = RatioOf(summary.totals.saved_core_seconds, totals_.granted.added);
   for (const auto& [uuid, part] : vms_) {
     SummaryPart vm = ToSummary(uuid, part);
-    // What was granted to a VM is not reported as a sum; mean cap times time stands for it.
-    const double granted = vm.mean_cap_cores * seconds;
-    if (vm.capped_sample_count > 0 && seconds > 0.0) {
+    // What was granted to a VM is not reported as a sum; mean cap times the time with a cap stands
+    // for it.
+    const double capped_seconds =
+        seconds * Mean(static_cast<double>(vm.capped_sample_count), vm.sample_count);
+    const double granted = vm.mean_cap_cores * capped_seconds;
+    vm.saved_core_seconds = vm.static_peak_cores * capped_seconds - granted;
+    if (capped_seconds > 0.0) {
       vm.saved_ratio = RatioOf(vm.saved_core_seconds, granted);
     }
     summary.vms.push_back(std::move(vm));

@@ -83,7 +83,6 @@ class SummaryBuilder {
     double demand_sum = 0.0;
     double cap_sum = 0.0;
     double static_peak = 0.0;
-    Counter<double> saved;
     Counter<double> granted;
     Counter<int64_t> violations;
     Counter<int64_t> under_estimates;

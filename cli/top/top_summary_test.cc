@@ -43,13 +43,23 @@ TEST(SummaryBuilderTest, CountsOnlyWhatWasAddedWhileWatching) {
   EXPECT_EQ(summary.totals.sample_count, 2);
   EXPECT_DOUBLE_EQ(summary.totals.mean_demand_cores, 2.0);
   EXPECT_DOUBLE_EQ(summary.totals.mean_cap_cores, 3.0);
-  EXPECT_DOUBLE_EQ(summary.totals.saved_core_seconds, 30.0);
-  EXPECT_THAT(summary.totals.saved_ratio.value(), DoubleNear(0.3, 1e-9));
+  EXPECT_DOUBLE_EQ(summary.totals.saved_core_seconds, 4.0 * 10 - 70) << "peak times time - granted";
+  EXPECT_THAT(summary.totals.saved_ratio.value(), DoubleNear(-30.0 / 40, 1e-9));
   EXPECT_EQ(summary.totals.under_estimate_count, 2);
   EXPECT_DOUBLE_EQ(summary.totals.under_estimate_ratio.value(), 0.2);
   EXPECT_EQ(summary.scaler_duration, absl::Seconds(10));
   ASSERT_EQ(summary.vms.size(), 1u);
-  EXPECT_THAT(summary.vms[0].saved_ratio.value(), DoubleNear(0.5, 1e-9)) << "30 / (30 + 3 * 10)";
+  EXPECT_DOUBLE_EQ(summary.vms[0].saved_core_seconds, (4.0 - 3.0) * 10);
+  EXPECT_THAT(summary.vms[0].saved_ratio.value(), DoubleNear(0.25, 1e-9));
+}
+
+TEST(SummaryBuilderTest, APeakWhileWatchingSavesNothingForTheTimeBefore) {
+  SummaryBuilder builder;
+  builder.Add(At(1, 1.0, 2.0, 0.0, 170'000.0, 0, 8000));
+  LiveSample peak = At(61, 5.0, 2.0, 86'400.0, 170'120.0, 0, 8006);
+  peak.totals.static_peak_cores = 5.0;
+  builder.Add(peak);
+  EXPECT_DOUBLE_EQ(builder.Build(absl::Seconds(60)).totals.saved_core_seconds, 5.0 * 60 - 120);
 }
 
 TEST(SummaryBuilderTest, TheSameSequenceCountsOnce) {
@@ -64,7 +74,7 @@ TEST(SummaryBuilderTest, CountersOfARestartedScalerBeginAtZero) {
   builder.Add(At(100, 1.0, 2.0, 100.0, 200.0, 5, 50));
   builder.Add(At(3, 1.0, 2.0, 4.0, 6.0, 1, 2));
   const TopSummary summary = builder.Build(absl::Seconds(1));
-  EXPECT_DOUBLE_EQ(summary.totals.saved_core_seconds, 4.0);
+  EXPECT_DOUBLE_EQ(summary.granted_core_seconds, 6.0);
   EXPECT_EQ(summary.totals.under_estimate_count, 1);
   EXPECT_EQ(summary.totals.step_count, 2);
 }

@@ -1,5 +1,7 @@
 #include "common/rpc/channel.h"
 
+#include <arpa/inet.h>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
@@ -15,8 +17,14 @@ constexpr unsigned int kCertificateRefreshSeconds = 5;
 }  // namespace
 
 bool IsLoopback(const std::string& address) {
-  return absl::StartsWith(address, "unix:") || absl::StartsWith(address, "localhost:") ||
-         absl::StartsWith(address, "127.") || absl::StartsWith(address, "[::1]:");
+  if (absl::StartsWith(address, "unix:") || absl::StartsWith(address, "localhost:") ||
+      absl::StartsWith(address, "[::1]:")) {
+    return true;
+  }
+  // A number, not a name that begins like one.
+  const std::string host = address.substr(0, address.rfind(':'));
+  in_addr parsed{};
+  return inet_pton(AF_INET, host.c_str(), &parsed) == 1 && ntohl(parsed.s_addr) >> 24 == 127;
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,

@@ -191,11 +191,7 @@ class Running {
       return status;
     }
     channels_->set_server(server_.get());
-    for (const auto& component : components_) {
-      if (absl::Status status = component->Start(); !status.ok()) {
-        return absl::Status(status.code(), absl::StrCat(component->name(), ": ", status.message()));
-      }
-    }
+    // Everything that can be refused comes before the components, which may act at once.
     if (!config.admin_address().empty()) {
       auto admin =
           AdminServer::Start(config.admin_address(), &metrics_, [this] { return Readiness(); });
@@ -203,6 +199,11 @@ class Running {
         return admin.status();
       }
       admin_ = std::move(*admin);
+    }
+    for (const auto& component : components_) {
+      if (absl::Status status = component->Start(); !status.ok()) {
+        return absl::Status(status.code(), absl::StrCat(component->name(), ": ", status.message()));
+      }
     }
     LogLine(LogLevel::kInfo, "serving")
         .Field("process", process_.name)

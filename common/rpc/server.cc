@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/logging/log.h"
 #include "common/rpc/call_guard.h"
@@ -76,6 +77,13 @@ void ValidateDuration(const google::protobuf::Duration& value, bool present, abs
   }
 }
 
+bool HasPort(absl::string_view address) {
+  const size_t colon = address.rfind(':');
+  int port = 0;
+  return colon != absl::string_view::npos && colon > 0 &&
+         absl::SimpleAtoi(address.substr(colon + 1), &port) && port >= 0 && port <= 65535;
+}
+
 void ValidateFile(const std::string& path, absl::string_view field, Violations* violations) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
@@ -89,7 +97,7 @@ void ValidateServerConfig(const config::v1::ServerConfig& config, absl::string_v
                           Violations* violations) {
   Violations v;
   const std::string& address = config.listen_address();
-  if (!address.empty() && !absl::StartsWith(address, "unix:") && !absl::StrContains(address, ':')) {
+  if (!address.empty() && !absl::StartsWith(address, "unix:") && !HasPort(address)) {
     v.Add("listen_address", address, "host:port or unix:path");
   }
   if (config.has_tls()) {
@@ -99,8 +107,9 @@ void ValidateServerConfig(const config::v1::ServerConfig& config, absl::string_v
   } else if (!address.empty() && !IsLoopback(address)) {
     v.Add("listen_address", address, "a loopback address while no certificate files are set (tls)");
   }
-  if (!config.admin_address().empty() && !IsLoopback(config.admin_address())) {
-    v.Add("admin_address", config.admin_address(), "a loopback address");
+  if (!config.admin_address().empty() &&
+      (!IsLoopback(config.admin_address()) || !HasPort(config.admin_address()))) {
+    v.Add("admin_address", config.admin_address(), "host:port on loopback");
   }
   const auto& limits = config.limits();
   if (limits.max_message_bytes() != 0) {

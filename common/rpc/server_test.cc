@@ -203,11 +203,12 @@ TEST_F(ServerTest, P13RefusesToListenBeyondLoopbackWithoutCertificates) {
 TEST_F(ServerTest, P14ReportsEveryFaultOfAServerConfigurationAtOnce) {
   config::v1::ServerConfig config;
   config.set_listen_address("nonsense");
+  config.set_admin_address("127.0.0.1");
   config.mutable_limits()->set_max_message_bytes(1);
   config.mutable_tls()->set_cert_file("/nonexistent/cert.pem");
   Violations violations;
   ValidateServerConfig(config, "server", &violations);
-  EXPECT_EQ(violations.kept().size(), 5u);
+  EXPECT_EQ(violations.kept().size(), 6u);
 }
 
 TEST_F(ServerTest, TwoServersCannotShareAPort) {
@@ -310,6 +311,7 @@ TEST(ChannelTest, KnowsLoopback) {
   EXPECT_FALSE(IsLoopback("0.0.0.0:5"));
   EXPECT_FALSE(IsLoopback("128.0.0.1:5"));
   EXPECT_FALSE(IsLoopback("localhost.example:5"));
+  EXPECT_FALSE(IsLoopback("127.example.org:5"));
 }
 
 }  // namespace

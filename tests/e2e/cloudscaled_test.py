@@ -58,7 +58,7 @@ class EmbeddedDefault(unittest.TestCase):
 
     def test_P14_bad_request_names_field_value_and_range(self):
         code, _, error = ctl("call", "cloudscale.scaler.v1.ScalerService/SetMode",
-                             '{"mode": "MODE_UNSPECIFIED"}', address=self.address, check=False)
+                             '{"mode": "MODE_UNSPECIFIED", "request_id": "5c9a3c1e-7f0b-4f4e-9d53-3b1d2f6a7c01"}', address=self.address, check=False)
         self.assertEqual(code, 1)
         self.assertIn("mode", error)
 

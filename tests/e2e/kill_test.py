@@ -18,7 +18,8 @@ CPU_TREE = Path("/sys/fs/cgroup/cpu")
 DEAD_SECONDS = 4.0
 # A cap may breathe by the dead band while everything lives; more than that is a shrink.
 TOLERANCE = 0.12
-DONE, FAILED_STATES = 4, {7, 8}
+# Of the journal (services/scaler/journal.h): the last stage, and how an action ended well.
+DONE, SUCCEEDED, SKIPPED, SUPERSEDED = 4, 6, 9, 10
 
 
 def why_not_here():

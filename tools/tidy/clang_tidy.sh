@@ -7,8 +7,10 @@ shift
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 files=("$@")
 if [[ ${#files[@]} -eq 0 ]]; then
-  mapfile -t files < <(git ls-files '*.cc' | grep -vE '_(test|bench|fuzz)\.cc$')
+  listed=$(git ls-files '*.cc')
+  mapfile -t files < <(grep -vE '_(test|bench|fuzz)\.cc$' <<<"$listed")
 fi
+[[ ${#files[@]} -gt 0 ]] || { echo "clang-tidy: no files to check" >&2; exit 1; }
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/cloudscale-tidy
 mkdir -p "$cache"
 export build cache
