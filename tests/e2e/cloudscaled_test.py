@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """All services in one process: serves, closes the loop, refuses bad configuration, stops cleanly."""
+import json
+import shutil
 import subprocess
 import sys
 import unittest
@@ -66,6 +68,45 @@ class EmbeddedDefault(unittest.TestCase):
         code, _, error = ctl("why", "no-such-vm", address=self.address, check=False)
         self.assertNotEqual(code, 0)
         self.assertIn("no-such-vm", error)
+
+
+    @unittest.skipUnless(shutil.which("grpcurl"), "grpcurl is not installed")
+    def test_grpcurl_lists_and_calls_every_service(self):
+        listed = subprocess.run(["grpcurl", "-plaintext", self.address, "list"], capture_output=True, text=True,
+                                timeout=30, check=True).stdout
+        for service in SERVICES:
+            self.assertIn(service, listed)
+        for call in ("monitor.v1.MonitorService/GetStatus", "predictor.v1.PredictorService/GetStatus",
+                     "scaler.v1.ScalerService/GetStatus", "scaler.v1.MigrationService/ListMigrations",
+                     "scaler.v1.ReservationService/ListReservations", "sla.v1.SlaService/GetStatus",
+                     "lbctl.v1.BalancerService/GetStatus", "guest.v1.GuestReportService/StreamReports"):
+            subprocess.run(["grpcurl", "-plaintext", "-max-time", "10", "-d", "", self.address, f"cloudscale.{call}"],
+                           capture_output=True, text=True, timeout=30, check=True)
+
+
+class GuestAgent(unittest.TestCase):
+    def test_memory_as_the_guest_sees_it_reaches_the_monitor(self):
+        with temporary_directory() as directory:
+            daemon = Daemon(directory, "cloudscaled", "--listen=127.0.0.1:0", "--speed=1").start()
+            agent = None
+            try:
+                wait_until(lambda: ctl("health", address=daemon.address, check=False)[0] == 0, "health SERVING")
+                vm = ctl_json("vms", address=daemon.address)["vms"][0]
+                agent = subprocess.Popen([BIN / "cloudscale-guest-agent", f"--monitor={daemon.address}",
+                                          f"--vm-uuid={vm['vm_uuid']}"], stderr=subprocess.DEVNULL)
+
+                def reported():
+                    answer = ctl_json("call", "cloudscale.monitor.v1.MonitorService/GetVm",
+                                      json.dumps({"vm_uuid": vm["vm_uuid"]}),
+                                      address=daemon.address)
+                    return "guest_report_age" in json.dumps(answer)
+
+                wait_until(reported, "a guest report is merged", 20)
+            finally:
+                if agent:
+                    agent.terminate()
+                    self.assertEqual(agent.wait(10), 0)
+                daemon.stop()
 
 
 class BadConfiguration(unittest.TestCase):
