@@ -65,8 +65,8 @@ PredictorEngine::PredictorEngine(PredictorOptions options)
   }
 }
 
-absl::StatusOr<PredictorEngine::IngestResult> PredictorEngine::Ingest(
-    const ObservationBatch& batch) {
+absl::StatusOr<PredictorEngine::IngestResult> PredictorEngine::Ingest(const ObservationBatch& batch,
+                                                                      MonoTime received_at) {
   CS_RETURN_IF_ERROR(CheckBatch(batch));
   CS_ASSIGN_OR_RETURN(Host * host, FindOrAddHost(batch.host_id));
   IngestResult result;
@@ -77,7 +77,8 @@ absl::StatusOr<PredictorEngine::IngestResult> PredictorEngine::Ingest(
       host->boot_time = std::max(batch.time - batch.monotonic_time,
                                  host->last_seen - batch.monotonic_time + absl::Nanoseconds(1));
       host->boot_id = std::string(batch.boot_id);
-    } else if (batch.sequence <= host->last_sequence) {
+    } else if (batch.monotonic_time <= host->last_monotonic_time) {
+      // Not by the sequence: it counts sampling periods, so it falls when these get longer.
       result.is_repeated = true;
       return result;
     }
@@ -86,15 +87,16 @@ absl::StatusOr<PredictorEngine::IngestResult> PredictorEngine::Ingest(
     result.is_repeated = true;
     return result;
   }
-  host->last_sequence = batch.sequence;
+  host->last_monotonic_time = batch.monotonic_time;
   host->last_seen = time;
-  ForgetOld(time);
+  host->last_received = received_at;
+  ForgetOld(received_at);
 
   const int64_t step = StepIndex(time, options_.step);
   Observation sums[kResourceCount];
   host->order.resize(batch.vms.size(), nullptr);
   for (size_t i = 0; i < batch.vms.size(); ++i) {
-    if (!ObserveVm(batch.vms[i], batch, time, step, i, *host, sums)) {
+    if (!ObserveVm(batch.vms[i], batch, received_at, time, step, i, *host, sums)) {
       ++result.refused_vm_count;
     }
   }
@@ -105,8 +107,8 @@ absl::StatusOr<PredictorEngine::IngestResult> PredictorEngine::Ingest(
 }
 
 bool PredictorEngine::ObserveVm(const VmObservation& observation, const ObservationBatch& batch,
-                                absl::Time time, int64_t step, size_t position, Host& host,
-                                Observation* sums) {
+                                MonoTime received_at, absl::Time time, int64_t step,
+                                size_t position, Host& host, Observation* sums) {
   Vm*& vm = host.order[position];
   if (vm == nullptr || vm->uuid != observation.vm_uuid) {
     vm = FindOrAddVm(observation.vm_uuid);
@@ -114,7 +116,7 @@ bool PredictorEngine::ObserveVm(const VmObservation& observation, const Observat
       return false;
     }
   }
-  vm->last_seen = time;
+  vm->last_received = received_at;
   const bool has_moved = vm->host_id != host.id &&
                          (observation.resource[0].is_fresh || observation.resource[1].is_fresh);
   if (has_moved) {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/time/clock.h"
 #include "services/predictor/model.h"
 #include "services/predictor/series.h"
 #include "services/predictor/types.h"
@@ -29,8 +30,9 @@ struct PublishedForecast {
 };
 
 // All series of all hosts. Pure: time comes with the batches and arguments; the same calls give the
-// same answers. Bounded: `max_series` series (a VM has up to two, a host up to two for its sum) and
-// as many VMs; more are refused and counted.
+// same answers. What has not been received for `series_ttl`, by the receiver's clock, is forgotten.
+// Bounded: `max_series` series (a VM has up to two, a host up to two for its sum) and as many VMs;
+// more are refused and counted.
 //
 // Forecasting apart from ingesting: `NextDue` hands out a job, `ComputeForecast` (series.h) needs
 // no access to the engine, `Commit` takes the result. A series is due at most once however many of
@@ -49,9 +51,10 @@ class PredictorEngine {
     int64_t refused_vm_count = 0;  // for want of room
     bool has_due = false;          // forecasts of this host are due
   };
-  // Takes one batch, whole or not at all. INVALID_ARGUMENT names what is not finite or negative;
-  // RESOURCE_EXHAUSTED when there is no room for a new host.
-  absl::StatusOr<IngestResult> Ingest(const ObservationBatch& batch);
+  // Takes one batch, whole or not at all. `received_at` is the receiver's own clock: ages follow it
+  // alone, so that a host whose clock is wrong harms nobody. INVALID_ARGUMENT names what is not
+  // finite or negative; RESOURCE_EXHAUSTED when there is no room for a new host.
+  absl::StatusOr<IngestResult> Ingest(const ObservationBatch& batch, MonoTime received_at);
 
   struct Due {
     std::shared_ptr<Series> series;
@@ -93,8 +96,7 @@ class PredictorEngine {
   // without a choice of their own. nullopt = both resources. NOT_FOUND for an unknown model,
   // RESOURCE_EXHAUSTED when the VM is new and there is no room. `apply` false only answers.
   absl::StatusOr<Selection> SelectModel(absl::string_view vm_uuid, std::optional<Resource> resource,
-                                        absl::string_view model, bool is_shadow, absl::Time now,
-                                        bool apply);
+                                        absl::string_view model, bool is_shadow, bool apply);
 
   struct RetrainResult {
     int64_t trained_count = 0;
@@ -140,19 +142,20 @@ class PredictorEngine {
     std::shared_ptr<Series> series[kResourceCount];
     Choice choice[kResourceCount];
     std::optional<Target> target[kResourceCount];  // until the series exists
-    absl::Time last_seen;
+    std::optional<MonoTime> last_received;         // not set: ages from the next cleaning on
   };
   struct Host {
     std::string id;
     std::string boot_id;
     absl::Time boot_time;  // wall time of monotonic zero, as first seen
-    int64_t last_sequence = 0;
+    absl::Duration last_monotonic_time;
     std::shared_ptr<Series> sum[kResourceCount];
     // VMs of the batch before, because the next one nearly always lists the same.
     std::vector<Vm*> order;
     std::vector<std::shared_ptr<Series>> due;
     size_t next_due = 0;
-    absl::Time last_seen;
+    absl::Time last_seen;  // newest sample, on the host's own time line
+    std::optional<MonoTime> last_received;
   };
 
   explicit PredictorEngine(PredictorOptions options);
@@ -161,14 +164,15 @@ class PredictorEngine {
   std::shared_ptr<Series> MakeSeries(SeriesId id, const Choice& choice);
   void ObserveSums(const ObservationBatch& batch, absl::Time time, int64_t step,
                    const Observation* sums, Host& host);
-  bool ObserveVm(const VmObservation& observation, const ObservationBatch& batch, absl::Time time,
-                 int64_t step, size_t position, Host& host, Observation* sums);
+  bool ObserveVm(const VmObservation& observation, const ObservationBatch& batch,
+                 MonoTime received_at, absl::Time time, int64_t step, size_t position, Host& host,
+                 Observation* sums);
   [[nodiscard]] double AdvisedAllocation(const PublishedForecast& published, const Series& series,
                                          absl::Time now) const;
   static void MarkDue(const std::shared_ptr<Series>& series, Host& host);
   static void ApplyTarget(const Target& target, absl::Time now, Series& series);
   int64_t ApplyChoice(Vm& vm, size_t resource);
-  void ForgetOld(absl::Time now);
+  void ForgetOld(MonoTime now);
 
   const PredictorOptions options_;
   const ModelRegistry registry_;
@@ -178,7 +182,7 @@ class PredictorEngine {
   Choice defaults_[kResourceCount];
   int64_t series_count_ = 0;
   int64_t refused_count_ = 0;
-  absl::Time last_cleaning_ = absl::InfinitePast();
+  std::optional<MonoTime> last_cleaning_;
 };
 
 }  // namespace cloudscale::predictor

@@ -67,16 +67,20 @@ std::shared_ptr<Series> PredictorEngine::MakeSeries(SeriesId id, const Choice& c
   return series;
 }
 
-void PredictorEngine::ForgetOld(absl::Time now) {
-  if (now - last_cleaning_ < kCleaningPeriod) {
+void PredictorEngine::ForgetOld(MonoTime now) {
+  if (last_cleaning_ && now - *last_cleaning_ < kCleaningPeriod) {
     return;
   }
   last_cleaning_ = now;
-  const absl::Time limit = now - options_.series_ttl;
   bool has_forgotten = false;
   const auto forget = [&](auto& map, auto& series_of) {
     for (auto it = map.begin(); it != map.end();) {
-      if (it->second->last_seen >= limit) {
+      std::optional<MonoTime>& last_received = it->second->last_received;
+      if (!last_received) {
+        last_received = now;
+      }
+      // Not against `now` less the time to live: that may be before the clock's start.
+      if (now - *last_received <= options_.series_ttl) {
         ++it;
         continue;
       }
@@ -147,7 +151,7 @@ int64_t PredictorEngine::ApplyChoice(Vm& vm, size_t resource) {
 
 absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
     absl::string_view vm_uuid, std::optional<Resource> resource, absl::string_view model,
-    bool is_shadow, absl::Time now, bool apply) {
+    bool is_shadow, bool apply) {
   const ForecastModel* const chosen = model.empty() ? nullptr : registry_.Find(model);
   if (!model.empty() && chosen == nullptr) {
     return absl::NotFoundError(absl::StrCat("there is no model \"", model, "\""));
@@ -177,7 +181,7 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
     }
     if (apply) {
       Vm* const vm = FindOrAddVm(vm_uuid);
-      vm->last_seen = std::max(vm->last_seen, now);
+      vm->last_received.reset();
       for (const size_t r : indices) {
         slot_of(vm->choice[r]) = chosen;
         ApplyChoice(*vm, r);
@@ -263,7 +267,7 @@ int64_t PredictorEngine::UpdateTarget(const Target& target, absl::Time now) {
     ++refused_count_;
     return 0;
   }
-  vm->last_seen = std::max(vm->last_seen, now);
+  vm->last_received.reset();
   for (const size_t r : IndicesOf(target.resource)) {
     if (vm->series[r] != nullptr) {
       ApplyTarget(target, now, *vm->series[r]);
@@ -296,6 +300,7 @@ absl::StatusOr<bool> PredictorEngine::Import(const SeriesId& id, const SeriesSta
     CS_ASSIGN_OR_RETURN(Host * host, FindOrAddHost(id.host_id));
     host->sum[r] = series;
     host->last_seen = std::max(host->last_seen, series->last_sample_time());
+    host->last_received.reset();
   } else {
     Vm* const vm = FindOrAddVm(id.vm_uuid);
     if (vm == nullptr) {
@@ -304,7 +309,7 @@ absl::StatusOr<bool> PredictorEngine::Import(const SeriesId& id, const SeriesSta
     }
     vm->series[r] = series;
     vm->host_id.clear();  // the first sample says where it is, and on which time line
-    vm->last_seen = std::max(vm->last_seen, series->last_sample_time());
+    vm->last_received.reset();
     if (series->tracks().front().model() != defaults_[r].model) {
       vm->choice[r].model = series->tracks().front().model();
     }

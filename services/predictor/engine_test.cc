@@ -26,6 +26,8 @@ std::unique_ptr<PredictorEngine> MakeEngine(PredictorOptions options = {}) {
   return *std::move(engine);
 }
 
+const MonoTime kReceived = MonoTime::FromStart(absl::Hours(1));
+
 Observation Fresh(double demand) { return {.is_fresh = true, .usage = demand, .demand = demand}; }
 
 // Feeds one VM on one host, one sample a second.
@@ -42,7 +44,8 @@ class Feeder {
                                         .sequence = ++sequence_,
                                         .time = kStart + absl::Seconds(sequence_),
                                         .monotonic_time = absl::Seconds(sequence_),
-                                        .vms = absl::MakeConstSpan(&vm, 1)});
+                                        .vms = absl::MakeConstSpan(&vm, 1)},
+                                       kReceived);
     EXPECT_THAT(result, cloudscale::testing::IsOk());
     return Take();
   }
@@ -137,7 +140,8 @@ TEST(PredictorEngineTest, HostSumCountsEveryVm) {
         {.vm_uuid = "b", .resource = {s < 20 ? Fresh(2) : Observation(), Observation()}}};
     ASSERT_THAT(
         engine->Ingest(
-            {.host_id = "host", .sequence = s, .time = kStart + absl::Seconds(s), .vms = vms}),
+            {.host_id = "host", .sequence = s, .time = kStart + absl::Seconds(s), .vms = vms},
+            kReceived),
         cloudscale::testing::IsOk());
   }
   engine->TakeForecasts("host", kStart);
@@ -153,13 +157,14 @@ TEST(PredictorEngineTest, NotANumberIsRefusedWholeWithItsField) {
   auto engine = MakeEngine();
   const VmObservation vms[] = {{.vm_uuid = "a", .resource = {Fresh(1), Fresh(1)}},
                                {.vm_uuid = "b", .resource = {Fresh(std::nan("")), Fresh(-1)}}};
-  EXPECT_THAT(engine->Ingest({.host_id = "host", .sequence = 1, .time = kStart, .vms = vms}),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("vms[1].cpu.demand"), HasSubstr("vms[1].memory.usage"))));
+  EXPECT_THAT(
+      engine->Ingest({.host_id = "host", .sequence = 1, .time = kStart, .vms = vms}, kReceived),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("vms[1].cpu.demand"), HasSubstr("vms[1].memory.usage"))));
   EXPECT_EQ(engine->series_count(), 0);
 }
 
-TEST(PredictorEngineTest, RepeatedSequenceIsIgnored) {
+TEST(PredictorEngineTest, RepeatedBatchIsIgnored) {
   auto engine = MakeEngine();
   const VmObservation vm = {.vm_uuid = "a", .resource = {Fresh(1), Observation()}};
   ObservationBatch batch = {.host_id = "host",
@@ -168,13 +173,40 @@ TEST(PredictorEngineTest, RepeatedSequenceIsIgnored) {
                             .time = kStart,
                             .monotonic_time = absl::Seconds(100),
                             .vms = absl::MakeConstSpan(&vm, 1)};
-  EXPECT_FALSE(engine->Ingest(batch)->is_repeated);
-  EXPECT_TRUE(engine->Ingest(batch)->is_repeated);
+  EXPECT_FALSE(engine->Ingest(batch, kReceived)->is_repeated);
+  EXPECT_TRUE(engine->Ingest(batch, kReceived)->is_repeated);
   batch.boot_id = "next boot";
   batch.sequence = 1;
   batch.monotonic_time = absl::Seconds(1);
   batch.time += absl::Minutes(1);
-  EXPECT_FALSE(engine->Ingest(batch)->is_repeated);
+  EXPECT_FALSE(engine->Ingest(batch, kReceived)->is_repeated);
+}
+
+TEST(PredictorEngineTest, LongerSamplingPeriodThatLowersTheSequenceIsNoRepeat) {
+  auto engine = MakeEngine();
+  const VmObservation vm = {.vm_uuid = "a", .resource = {Fresh(1), Observation()}};
+  const absl::Duration uptime = absl::Hours(24);
+  const auto is_repeated = [&](absl::Duration monotonic_time, absl::Duration period) {
+    return engine
+        ->Ingest({.host_id = "host",
+                  .boot_id = "boot",
+                  .sequence = monotonic_time / period,
+                  .time = kStart + monotonic_time,
+                  .monotonic_time = monotonic_time,
+                  .sampling_period = period,
+                  .vms = absl::MakeConstSpan(&vm, 1)},
+                 kReceived)
+        ->is_repeated;
+  };
+  for (int s = 0; s < 50; ++s) {
+    ASSERT_FALSE(is_repeated(uptime + absl::Seconds(s), absl::Seconds(1)));
+  }
+  for (int s = 50; s < 100; s += 5) {  // the monitor was restarted, the host was not
+    ASSERT_FALSE(is_repeated(uptime + absl::Seconds(s), absl::Seconds(5)));
+  }
+  EXPECT_EQ(engine->Find("a", "", Resource::kCpu)->history_size(), 9u);
+  // A higher sequence does not make an old sample new.
+  EXPECT_TRUE(is_repeated(uptime + absl::Seconds(90), absl::Seconds(1)));
 }
 
 TEST(PredictorEngineTest, P15WallClockJumpsDoNotMoveTheSeries) {
@@ -187,7 +219,8 @@ TEST(PredictorEngineTest, P15WallClockJumpsDoNotMoveTheSeries) {
                                 .sequence = s,
                                 .time = kStart + absl::Seconds(s) + jump,
                                 .monotonic_time = absl::Seconds(s),
-                                .vms = absl::MakeConstSpan(&vm, 1)}),
+                                .vms = absl::MakeConstSpan(&vm, 1)},
+                               kReceived),
                 cloudscale::testing::IsOk());
   }
   EXPECT_EQ(engine->Find("a", "", Resource::kCpu)->history_size(), 10u);
@@ -201,7 +234,8 @@ TEST(PredictorEngineTest, VmThatMovesToAHostWithAnEarlierClockGoesOn) {
                                 .sequence = s,
                                 .time = kStart + absl::Seconds(s) -
                                         (s <= 150 ? absl::ZeroDuration() : absl::Hours(2)),
-                                .vms = absl::MakeConstSpan(&vm, 1)}),
+                                .vms = absl::MakeConstSpan(&vm, 1)},
+                               kReceived),
                 cloudscale::testing::IsOk());
   }
   const Series* series = engine->Find("a", "", Resource::kCpu);
@@ -390,52 +424,95 @@ TEST(PredictorEngineTest, SeriesAreBoundedAndRefusalsCounted) {
     vms.push_back({.vm_uuid = name, .resource = {Fresh(1), Observation()}});
   }
   const auto result =
-      engine->Ingest({.host_id = "host", .sequence = 1, .time = kStart, .vms = vms});
+      engine->Ingest({.host_id = "host", .sequence = 1, .time = kStart, .vms = vms}, kReceived);
   ASSERT_THAT(result, cloudscale::testing::IsOk());
   EXPECT_EQ(result->refused_vm_count, 15);
   EXPECT_EQ(engine->series_count(), 5);
   EXPECT_GE(engine->refused_count(), 15);
 }
 
+// Feeds one VM of one host whose wall clock is off by `error`, by the receiver's clock `received`.
+void IngestOne(PredictorEngine& engine, absl::string_view host, absl::string_view uuid,
+               absl::Duration received, absl::Duration error = absl::ZeroDuration()) {
+  const VmObservation vm = {.vm_uuid = uuid, .resource = {Fresh(1), Observation()}};
+  const auto result = engine.Ingest({.host_id = host,
+                                     .boot_id = "boot",
+                                     .sequence = received / absl::Seconds(1),
+                                     .time = kStart + received + error,
+                                     .monotonic_time = received,
+                                     .vms = absl::MakeConstSpan(&vm, 1)},
+                                    MonoTime::FromStart(received));
+  ASSERT_THAT(result, cloudscale::testing::IsOk());
+}
+
 TEST(PredictorEngineTest, SeriesWithoutSamplesAreForgotten) {
   PredictorOptions options;
   options.series_ttl = absl::Hours(1);
   auto engine = MakeEngine(options);
-  const VmObservation a = {.vm_uuid = "a", .resource = {Fresh(1), Observation()}};
-  const VmObservation b = {.vm_uuid = "b", .resource = {Fresh(1), Observation()}};
-  ASSERT_THAT(
-      engine->Ingest(
-          {.host_id = "h", .sequence = 1, .time = kStart, .vms = absl::MakeConstSpan(&a, 1)}),
-      cloudscale::testing::IsOk());
-  for (int64_t s = 2; s < 5; ++s) {
-    ASSERT_THAT(engine->Ingest({.host_id = "h",
-                                .sequence = s,
-                                .time = kStart + s * absl::Minutes(30),
-                                .vms = absl::MakeConstSpan(&b, 1)}),
-                cloudscale::testing::IsOk());
+  IngestOne(*engine, "h", "a", absl::Minutes(1));
+  for (int half_hours = 1; half_hours < 4; ++half_hours) {
+    IngestOne(*engine, "h", "b", half_hours * absl::Minutes(30));
   }
   EXPECT_EQ(engine->Find("a", "", Resource::kCpu), nullptr);
   EXPECT_NE(engine->Find("b", "", Resource::kCpu), nullptr);
   EXPECT_EQ(engine->series_count(), 2);  // and the host's sum
 }
 
+TEST(PredictorEngineTest, P15HostWithAWrongClockForgetsNobodyAndIsNotForgotten) {
+  PredictorOptions options;
+  options.series_ttl = absl::Hours(1);
+  auto engine = MakeEngine(options);
+  for (int minutes = 1; minutes < 10; ++minutes) {
+    const absl::Duration now = absl::Minutes(2 * minutes);
+    IngestOne(*engine, "past", "a", now, -absl::Hours(24 * 365));
+    IngestOne(*engine, "right", "b", now + absl::Seconds(1));
+    IngestOne(*engine, "future", "c", now + absl::Seconds(2), absl::Hours(24 * 365));
+    for (const char* uuid : {"a", "b", "c"}) {
+      const Series* series = engine->Find(uuid, "", Resource::kCpu);
+      ASSERT_TRUE(series != nullptr || minutes == 1) << uuid;
+      ASSERT_EQ(series->history_size() > 0, minutes > 1) << uuid << " at minute " << minutes;
+    }
+  }
+  // The receiver's clock alone ages them.
+  IngestOne(*engine, "right", "b", absl::Hours(3));
+  EXPECT_EQ(engine->Find("a", "", Resource::kCpu), nullptr);
+  EXPECT_EQ(engine->Find("c", "", Resource::kCpu), nullptr);
+  EXPECT_EQ(engine->Find("", "future", Resource::kCpu), nullptr);
+  EXPECT_NE(engine->Find("b", "", Resource::kCpu), nullptr);
+}
+
+TEST(PredictorEngineTest, ImportedSeriesAgeFromTheFirstBatchReceivedAfterwards) {
+  PredictorOptions options;
+  options.series_ttl = absl::Hours(1);
+  auto first = MakeEngine(options);
+  Feeder feeder(*first);
+  feeder.Steps(20, Flat);
+  auto second = MakeEngine(options);
+  ASSERT_THAT(second->Import(feeder.series().id(), feeder.series().ToState(), true),
+              cloudscale::testing::IsOkAndHolds(true));
+  const absl::Duration up = absl::Hours(24 * 100);
+  IngestOne(*second, "other", "b", up);
+  EXPECT_NE(second->Find("vm-1", "", Resource::kCpu), nullptr);
+  IngestOne(*second, "other", "b", up + absl::Hours(2));
+  EXPECT_EQ(second->Find("vm-1", "", Resource::kCpu), nullptr);
+}
+
 TEST(PredictorEngineTest, ChoosingAModelChangesForecastsAndCanBeUndone) {
   auto engine = MakeEngine();
   Feeder feeder(*engine);
   feeder.Steps(20, [](int step) { return 1.0 + step % 3; });
-  const auto chosen =
-      engine->SelectModel("vm-1", Resource::kCpu, "max", false, kStart, /*apply=*/true);
+  const auto chosen = engine->SelectModel("vm-1", Resource::kCpu, "max", false, /*apply=*/true);
   ASSERT_THAT(chosen, cloudscale::testing::IsOk());
   EXPECT_EQ(chosen->previous_model, "cloudscale");
   EXPECT_EQ(chosen->series_count, 1);
   EXPECT_EQ(feeder.Steps(2, Flat)->model->name(), "max");
-  ASSERT_THAT(engine->SelectModel("", std::nullopt, "mean", false, kStart, true),
+  ASSERT_THAT(engine->SelectModel("", std::nullopt, "mean", false, true),
               cloudscale::testing::IsOk());
   EXPECT_EQ(feeder.Steps(2, Flat)->model->name(), "max");  // its own choice stands
-  ASSERT_THAT(engine->SelectModel("vm-1", std::nullopt, "", false, kStart, true),
+  ASSERT_THAT(engine->SelectModel("vm-1", std::nullopt, "", false, true),
               cloudscale::testing::IsOk());
   EXPECT_EQ(feeder.Steps(2, Flat)->model->name(), "mean");
-  EXPECT_THAT(engine->SelectModel("", std::nullopt, "oracle", false, kStart, true),
+  EXPECT_THAT(engine->SelectModel("", std::nullopt, "oracle", false, true),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("oracle")));
 }
 
@@ -443,7 +520,7 @@ TEST(PredictorEngineTest, ShadowRunsBesideAndIsJudged) {
   auto engine = MakeEngine();
   Feeder feeder(*engine);
   feeder.Steps(5, Flat);
-  ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "max", true, kStart, true),
+  ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "max", true, true),
               cloudscale::testing::IsOk());
   EXPECT_EQ(feeder.Steps(10, Flat)->model->name(), "cloudscale");
   ASSERT_EQ(feeder.series().tracks().size(), 2u);
@@ -477,7 +554,8 @@ TEST(PredictorEngineTest, SlowForecasterSkipsToTheNewest) {
     ASSERT_THAT(engine->Ingest({.host_id = "h",
                                 .sequence = s,
                                 .time = kStart + absl::Seconds(s),
-                                .vms = absl::MakeConstSpan(&vm, 1)}),
+                                .vms = absl::MakeConstSpan(&vm, 1)},
+                               kReceived),
                 cloudscale::testing::IsOk());
   }
   EXPECT_EQ(engine->TakeForecasts("h", kStart).size(), 2u);  // the VM and the sum, once each

@@ -109,7 +109,9 @@ class MarkovModel final : public ForecastModel {
   explicit MarkovModel(const ModelParameters& parameters) : parameters_(parameters) {}
   absl::string_view name() const override { return "markov"; }
   absl::string_view description() const override {
-    return "First-order Markov chain over equal-width bins.";
+    return "First-order Markov chain over equal-width bins. Forecasts the expected value, where "
+           "the "
+           "published rule takes the most probable state.";
   }
   absl::string_view source() const override { return kPress; }
   void Forecast(const ModelInput& input, Workspace& workspace, ModelOutput& output) const override {
@@ -125,7 +127,9 @@ class CloudScaleModel final : public ForecastModel {
   explicit CloudScaleModel(const ModelParameters& parameters) : parameters_(parameters) {}
   absl::string_view name() const override { return "cloudscale"; }
   absl::string_view description() const override {
-    return "The repeating pattern when there is one, else the Markov chain.";
+    return "The repeating pattern when there is one, else the Markov chain, with its expected "
+           "value "
+           "in place of the published most probable state.";
   }
   absl::string_view source() const override { return kCloudScale; }
   void Forecast(const ModelInput& input, Workspace& workspace, ModelOutput& output) const override {

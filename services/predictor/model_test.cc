@@ -16,8 +16,10 @@
 namespace cloudscale::predictor {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::DoubleNear;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 std::vector<double> Sine(double period, int length) {
   std::vector<double> series;
@@ -111,6 +113,21 @@ TEST(CloudScaleModelTest, OtherSeriesAreForecastByTheChain) {
   const ForecastJob job = ForecastWith("cloudscale", RandomWalk(5, 210));
   EXPECT_EQ(job.outputs[0].reason.kind, ModelReason::Kind::kMarkov);
   EXPECT_EQ(job.outputs[0].path, ForecastWith("markov", RandomWalk(5, 210)).outputs[0].path);
+}
+
+TEST(MarkovModelTest, SaysThatItForecastsTheExpectedValueInPlaceOfTheMostProbableState) {
+  // Half of the time 1 is followed by 1, else by 4: the likeliest (the higher of equals) is 4.
+  const std::vector<double> series = {1, 1, 4, 1, 1, 4, 1, 1, 4, 1, 1, 4, 1};
+  PredictorOptions options;
+  options.horizons = {1};
+  EXPECT_NEAR(ForecastWith("markov", series, options).outputs[0].expected[0], 2.5, 1e-12);
+  options.parameters.markov_most_probable = true;
+  EXPECT_NEAR(ForecastWith("markov", series, options).outputs[0].expected[0], 4, 1e-12);
+  const ModelRegistry registry{ModelParameters{}};
+  for (const char* name : {"markov", "cloudscale"}) {
+    EXPECT_THAT(registry.Find(name)->description(),
+                AllOf(HasSubstr("expected value"), HasSubstr("most probable state")));
+  }
 }
 
 TEST(BaselineModelsTest, SayWhatTheirNamesSay) {

@@ -85,7 +85,8 @@ void BM_Ingest(benchmark::State& state) {
                                            .sequence = sequence,
                                            .time = absl::FromUnixSeconds(1'800'000'000 + sequence),
                                            .monotonic_time = absl::Seconds(sequence),
-                                           .vms = vms});
+                                           .vms = vms},
+                                          MonoTime::FromStart(absl::Seconds(sequence)));
     CS_CHECK(result.ok());
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(vms.size()));

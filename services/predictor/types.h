@@ -38,8 +38,9 @@ struct VmObservation {
 // All VMs of one host at one instant. The views need to live only during the call.
 struct ObservationBatch {
   absl::string_view host_id = {};
-  // With a boot id, intervals follow `monotonic_time` (time since the boot) and batches whose
-  // sequence is not newer are repeats; without one, both follow `time`.
+  // With a boot id, intervals follow `monotonic_time` (time since the boot) and batches in which it
+  // has not advanced are repeats; without one, both follow `time`. The sequence only names the
+  // batch: it counts sampling periods and falls when these get longer.
   absl::string_view boot_id = {};
   int64_t sequence = 0;
   absl::Time time = {};
@@ -52,7 +53,8 @@ struct ObservationBatch {
 // How the samples of one step become one value.
 enum class Aggregation { kMax, kMean };
 
-// Numbers of the published algorithms; the defaults are the published ones where there are any.
+// Numbers of the published algorithms; the defaults are the published ones where there are any, but
+// for `markov_most_probable`.
 struct ModelParameters {
   // Steps that the Fourier transform looks at, and the fewest it is tried with.
   int signature_window = 200;
@@ -65,7 +67,11 @@ struct ModelParameters {
   // Width of the band of the alignment, as part of the period.
   double alignment_band_ratio = 0.1;
   int markov_bins = 40;
-  // False: the expected value; true: the most probable state.
+  // False: the point forecast of the chain is the expected value; true: the mean of the most
+  // probable state, which is the published rule (PRESS). Not the default, because a forecast's
+  // `expected` is the expected largest demand, and because the quantiles of long horizons, which
+  // residuals of the point forecast raise, are then held in fewer steps
+  // (docs/design/limits.md).
   bool markov_most_probable = false;
   int histogram_bins = 40;
   double autocorrelation_threshold = 0.9;

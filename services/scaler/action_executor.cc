@@ -168,6 +168,7 @@ ActionRecord ActionExecutor::MakeRecord(const ActionOrder& order) {
 
 absl::StatusOr<ActionRecord> ActionExecutor::Execute(const ActionOrder& order,
                                                      bool acting_allowed) {
+  needs_recovery_ = false;
   ActionRecord record = MakeRecord(order);
   const auto permit =
       hypervisor::ActuationPermit::Grant(acting_allowed, config_.fencing_token, record.action_id);
@@ -175,7 +176,15 @@ absl::StatusOr<ActionRecord> ActionExecutor::Execute(const ActionOrder& order,
     return absl::PermissionDeniedError(
         absl::StrCat("acting on vm ", order.vm_uuid, " is not allowed in the present mode"));
   }
-  CS_RETURN_IF_ERROR(RecordOriginals({order.vm_uuid}));
+  if (unsettled_.count(order.vm_uuid) > 0) {
+    return absl::UnavailableError(
+        absl::StrCat("an earlier action on vm ", order.vm_uuid, " is not settled yet"));
+  }
+  absl::Status unread;
+  const absl::Status kept = KeepOriginals({order.vm_uuid}, &unread);
+  needs_recovery_ = !kept.ok();
+  CS_RETURN_IF_ERROR(kept);
+  CS_RETURN_IF_ERROR(WithContext("read the original size", unread));
   CS_ASSIGN_OR_RETURN(record.before, ReadValue(order.vm_uuid, order.kind));
   if (order.expected_before && !Same(order.kind, record.before, *order.expected_before)) {
     foreign_value_ = record.before;
@@ -183,13 +192,22 @@ absl::StatusOr<ActionRecord> ActionExecutor::Execute(const ActionOrder& order,
                                            ValueToText(record.before), " where ",
                                            ValueToText(*order.expected_before), " was expected"));
   }
+  // Whatever fails from here on leaves the journal or the effect in doubt.
+  needs_recovery_ = true;
+  CS_RETURN_IF_ERROR(CarryOut(*permit, record));
+  needs_recovery_ = false;
+  return record;
+}
+
+absl::Status ActionExecutor::CarryOut(const hypervisor::ActuationPermit& permit,
+                                      ActionRecord& record) {
   Reach(Point::kBeforeIntent);
   CS_RETURN_IF_ERROR(Write(record, JournalStage::kIntent, ActionState::kRunning));
   Reach(Point::kAfterIntent);
   record.attempt_count = 1;
   CS_RETURN_IF_ERROR(Write(record, JournalStage::kApply, ActionState::kRunning));
   Reach(Point::kBeforeCall);
-  const absl::Status applied = Apply(*permit, record, record.target);
+  const absl::Status applied = Apply(permit, record, record.target);
   Reach(Point::kAfterCall);
   // Also after an error: a call that timed out may have worked.
   const auto observed = ReadValue(record.vm_uuid, record.kind);
@@ -208,13 +226,13 @@ absl::StatusOr<ActionRecord> ActionExecutor::Execute(const ActionOrder& order,
     CS_RETURN_IF_ERROR(End(record, ActionState::kFailed, std::string(applied.ToString())));
   } else {
     CS_RETURN_IF_ERROR(
-        SettleMismatch(*permit, record,
+        SettleMismatch(permit, record,
                        absl::StrCat("read back ", ValueToText(record.observed), " instead of ",
                                     ValueToText(record.target), applied.ok() ? "" : "; ",
                                     applied.ok() ? "" : std::string(applied.message()))));
   }
   Reach(Point::kAfterDone);
-  return record;
+  return absl::OkStatus();
 }
 
 // One undo, never two: a hypervisor that does not do as told is left to people.
@@ -235,41 +253,61 @@ absl::Status ActionExecutor::SettleMismatch(const hypervisor::ActuationPermit& p
 
 absl::Status ActionExecutor::Recover(std::vector<ActionRecord>* settled) {
   CS_ASSIGN_OR_RETURN(std::vector<ActionRecord> open, journal_.ListOpen());
+  std::set<std::string> unsettled;
+  absl::Status result;
   for (ActionRecord& record : open) {
-    CS_RETURN_IF_ERROR(WithContext(absl::StrCat("recover ", record.action_id), Settle(record)));
-    if (settled != nullptr) {
+    const absl::StatusOr<bool> is_settled = Settle(record);
+    if (!is_settled.ok()) {
+      unsettled.insert(record.vm_uuid);
+      result.Update(WithContext(absl::StrCat("recover ", record.action_id), is_settled.status()));
+    } else if (!*is_settled) {
+      unsettled.insert(record.vm_uuid);
+    } else if (settled != nullptr) {
       settled->push_back(record);
     }
   }
-  return absl::OkStatus();
+  unsettled_ = std::move(unsettled);
+  return result;
 }
 
-absl::Status ActionExecutor::Settle(ActionRecord& record) {
+absl::StatusOr<bool> ActionExecutor::Settle(ActionRecord& record) {
+  const auto end = [&](ActionState state, std::string error) -> absl::StatusOr<bool> {
+    CS_RETURN_IF_ERROR(End(record, state, std::move(error)));
+    return true;
+  };
   if (record.stage == JournalStage::kIntent) {
-    return End(record, ActionState::kFailed, "crashed before it was handed to the hypervisor");
+    return end(ActionState::kFailed, "crashed before it was handed to the hypervisor");
   }
   const auto observed = ReadValue(record.vm_uuid, record.kind);
   if (absl::IsNotFound(observed.status())) {
-    return End(record, ActionState::kFailed, "the vm is gone");
+    return end(ActionState::kFailed, "the vm is gone");
   }
-  CS_RETURN_IF_ERROR(observed.status());
+  if (!observed.ok()) {
+    return false;
+  }
   record.has_observed = true;
   record.observed = *observed;
   if (Same(record.kind, record.observed, record.target)) {
-    return End(record, ActionState::kSucceeded, "");
+    return end(ActionState::kSucceeded, "");
   }
   if (Same(record.kind, record.observed, record.before)) {
-    return End(record, ActionState::kFailed, "not applied before the crash");
+    return end(ActionState::kFailed, "not applied before the crash");
   }
-  return End(record, ActionState::kFailed,
+  return end(ActionState::kFailed,
              absl::StrCat("after the crash the hypervisor has ", ValueToText(record.observed)));
 }
 
 absl::Status ActionExecutor::RecordOriginals(const std::vector<std::string>& vm_uuids) {
+  absl::Status unread;
+  return KeepOriginals(vm_uuids, &unread);
+}
+
+absl::Status ActionExecutor::KeepOriginals(const std::vector<std::string>& vm_uuids,
+                                           absl::Status* unread) {
   std::vector<StateChange> changes;
   std::vector<std::string> seen;
   for (const std::string& uuid : vm_uuids) {
-    if (has_original_[uuid]) {
+    if (has_original_.count(uuid) > 0) {
       continue;
     }
     CS_ASSIGN_OR_RETURN(const auto known,
@@ -277,6 +315,7 @@ absl::Status ActionExecutor::RecordOriginals(const std::vector<std::string>& vm_
     if (known.empty()) {
       const auto allocation = actuator_.ReadAllocation({.uuid = uuid, .incarnation = ""});
       if (!allocation.ok()) {
+        unread->Update(allocation.status());
         continue;
       }
       for (const ActionKind kind : {ActionKind::kSetCpuCap, ActionKind::kSetMemoryTarget}) {
@@ -288,10 +327,12 @@ absl::Status ActionExecutor::RecordOriginals(const std::vector<std::string>& vm_
   if (!changes.empty()) {
     CS_RETURN_IF_ERROR(journal_.PutState(changes));
   }
-  for (const std::string& uuid : seen) {
-    has_original_[uuid] = true;
-  }
+  has_original_.insert(seen.begin(), seen.end());
   return absl::OkStatus();
+}
+
+void ActionExecutor::ForgetVmsExcept(const std::function<bool(const std::string&)>& is_known) {
+  std::erase_if(has_original_, [&](const std::string& uuid) { return !is_known(uuid); });
 }
 
 absl::StatusOr<ActionOrder> ActionExecutor::PlanUndo(const std::string& action_id) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,19 +68,30 @@ class ActionExecutor {
   static absl::StatusOr<int64_t> NextFencingToken(Journal& journal);
 
   // Settles what a crash left open by reading the hypervisor first; idempotent. Fills in `settled`
-  // when not null. UNAVAILABLE leaves them open: call again before acting.
+  // when not null. An action of a VM that cannot be read stays open and `Execute` refuses that VM
+  // until a later call settles it; the others go on. The journal's errors: call again before
+  // acting.
   absl::Status Recover(std::vector<ActionRecord>* settled);
+  // VMs with an action that the last `Recover` could not settle.
+  [[nodiscard]] const std::set<std::string>& unsettled_vms() const { return unsettled_; }
 
   // Keeps the present allocations of these VMs as their originals, unless already kept. A VM that
-  // cannot be read is left out; the next call tries again.
+  // cannot be read is left out; the next call, or `Execute` before it changes the VM, tries again.
   absl::Status RecordOriginals(const std::vector<std::string>& vm_uuids);
+  // Forgets what is remembered about other VMs; the journal keeps it.
+  void ForgetVmsExcept(const std::function<bool(const std::string&)>& is_known);
 
   // Does it. `acting_allowed` false (observe, recommend, paused) never reaches the hypervisor:
   // PERMISSION_DENIED (P11). The result is the ended record, also when it failed (see `state` and
   // `error`). Status errors: the record could not be made at all. ABORTED: something else than
   // `expected_before` holds (P19); `foreign_value` then tells what. Nothing is journalled then.
+  // UNAVAILABLE or the hypervisor's error: this VM cannot be read, its original size cannot be kept
+  // (P16) or an earlier action on it is not settled.
   absl::StatusOr<ActionRecord> Execute(const ActionOrder& order, bool acting_allowed);
   [[nodiscard]] std::optional<double> foreign_value() const { return foreign_value_; }
+  // True when the last `Execute` failed in the journal or left the effect unknown: `Recover` before
+  // acting again on any VM. False when it concerned its VM alone.
+  [[nodiscard]] bool needs_recovery() const { return needs_recovery_; }
 
   // The order that puts back what `action_id` changed. FAILED_PRECONDITION when it did not succeed,
   // is itself undone, or when something else holds now (stale).
@@ -108,7 +120,11 @@ class ActionExecutor {
   absl::Status End(ActionRecord& record, ActionState state, std::string error);
   absl::Status SettleMismatch(const hypervisor::ActuationPermit& permit, ActionRecord& record,
                               const std::string& error);
-  absl::Status Settle(ActionRecord& record);
+  absl::Status CarryOut(const hypervisor::ActuationPermit& permit, ActionRecord& record);
+  // False when the VM cannot be read now.
+  absl::StatusOr<bool> Settle(ActionRecord& record);
+  // `unread` gets the first error of a VM that cannot be read; the status is the journal's.
+  absl::Status KeepOriginals(const std::vector<std::string>& vm_uuids, absl::Status* unread);
   ActionRecord MakeRecord(const ActionOrder& order);
   void Reach(Point point) const {
     if (hook_) {
@@ -122,7 +138,9 @@ class ActionExecutor {
   const Config config_;
   const Hook hook_;
   int64_t next_number_ = 1;
-  std::map<std::string, bool> has_original_;  // known to be durable
+  std::set<std::string> has_original_;  // known to be durable
+  std::set<std::string> unsettled_;
+  bool needs_recovery_ = false;
   std::optional<double> foreign_value_;
 };
 

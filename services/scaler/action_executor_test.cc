@@ -166,14 +166,70 @@ TEST_F(ActionExecutorTest, RecoveryWaitsForTheHypervisor) {
   open.before = 2.0;
   CS_ASSERT_OK(journal_.Put(open, {}));
   actuator_.read_status = absl::UnavailableError("starting");
-  EXPECT_THAT(executor_.Recover(nullptr), StatusIs(absl::StatusCode::kUnavailable));
+  CS_ASSERT_OK(executor_.Recover(nullptr));
+  EXPECT_THAT(executor_.unsettled_vms(), ElementsAre("vm"));
   actuator_.read_status = absl::OkStatus();
+  EXPECT_THAT(executor_.Execute(Cap(1.5), true),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not settled")));
   std::vector<ActionRecord> settled;
   CS_ASSERT_OK(executor_.Recover(&settled));
   ASSERT_EQ(settled.size(), 1u);
   EXPECT_EQ(settled[0].state, ActionState::kFailed);
   EXPECT_THAT(*journal_.ListOpen(), IsEmpty());
   EXPECT_THAT(actuator_.calls, IsEmpty());
+}
+
+TEST_F(ActionExecutorTest, RecoveryOfOneUnreadableVmLeavesTheOthersFree) {
+  actuator_.vms["sick"] = {2.0, 100, std::nullopt};
+  for (const std::string uuid : {"sick", "vm"}) {
+    ActionRecord open;
+    open.action_id = uuid == "vm" ? "act-1-2" : "act-1-1";
+    open.vm_uuid = uuid;
+    open.stage = JournalStage::kApply;
+    open.state = ActionState::kRunning;
+    open.target = 1.0;
+    open.before = 2.0;
+    CS_ASSERT_OK(journal_.Put(open, {}));
+  }
+  actuator_.read_status_of["sick"] = absl::UnavailableError("no answer");
+  std::vector<ActionRecord> settled;
+  CS_ASSERT_OK(executor_.Recover(&settled));
+  ASSERT_EQ(settled.size(), 1u);
+  EXPECT_EQ(settled[0].vm_uuid, "vm");
+  EXPECT_THAT(executor_.unsettled_vms(), ElementsAre("sick"));
+  CS_EXPECT_OK(executor_.Execute(Cap(1.5), true));
+  actuator_.read_status_of.clear();
+  CS_ASSERT_OK(executor_.Recover(nullptr));
+  EXPECT_THAT(executor_.unsettled_vms(), IsEmpty());
+}
+
+TEST_F(ActionExecutorTest, P16NothingIsChangedBeforeTheOriginalIsKept) {
+  actuator_.failed_reads = 1;
+  EXPECT_THAT(executor_.Execute(Cap(1.5), true), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(actuator_.calls, IsEmpty());
+  EXPECT_FALSE(executor_.needs_recovery());
+  CS_ASSERT_OK(executor_.Execute(Cap(1.5), true));
+  const auto plan = executor_.PlanRestore({"vm"});
+  CS_ASSERT_OK(plan);
+  ASSERT_EQ(plan->size(), 1u);
+  EXPECT_EQ((*plan)[0].order.target, 2.0);
+}
+
+TEST_F(ActionExecutorTest, OnlyAnUnknownEffectAsksForRecovery) {
+  CS_ASSERT_OK(executor_.RecordOriginals({"vm"}));
+  actuator_.failed_reads = 1;
+  EXPECT_THAT(executor_.Execute(Cap(1.5), true), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_FALSE(executor_.needs_recovery());
+  ActionExecutor hooked(clock_, journal_, actuator_, {.host_id = "host", .fencing_token = 4},
+                        [this](ActionExecutor::Point point) {
+                          if (point == ActionExecutor::Point::kAfterCall) {
+                            actuator_.failed_reads = 1;
+                          }
+                        });
+  EXPECT_THAT(hooked.Execute(Cap(1.5), true), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_TRUE(hooked.needs_recovery());
+  CS_ASSERT_OK(hooked.Recover(nullptr));
+  EXPECT_THAT(*journal_.ListOpen(), IsEmpty());
 }
 
 }  // namespace

@@ -29,8 +29,12 @@ std::string AsidePath(const std::string& path, absl::Time now) {
   return absl::StrCat(path, ".bad-", absl::ToUnixSeconds(now));
 }
 
-absl::Status MoveAside(const std::string& path, absl::Time now) {
+absl::Status MoveAside(const std::string& path, absl::Time now, const absl::Status& reason) {
   const std::string target = AsidePath(path, now);
+  LogLine(LogLevel::kError, "checkpoint_unusable")
+      .Field("path", path)
+      .Field("kept_as", target)
+      .Field("status", reason);
   for (const char* suffix : {"", "-wal", "-shm"}) {
     std::error_code error;
     if (!std::filesystem::exists(path + suffix, error)) {
@@ -51,23 +55,26 @@ absl::StatusOr<std::unique_ptr<CheckpointStore>> CheckpointStore::Open(const std
                                                                        absl::Time now) {
   auto database = sqlite::Database::Open(path, Migrations());
   if (absl::IsDataLoss(database.status()) || absl::IsFailedPrecondition(database.status())) {
-    LogLine(LogLevel::kError, "checkpoint_unusable")
-        .Field("path", path)
-        .Field("kept_as", AsidePath(path, now))
-        .Field("status", database.status());
-    CS_RETURN_IF_ERROR(MoveAside(path, now));
+    CS_RETURN_IF_ERROR(MoveAside(path, now, database.status()));
     database = sqlite::Database::Open(path, Migrations());
   }
   CS_RETURN_IF_ERROR(database.status());
   return std::unique_ptr<CheckpointStore>(new CheckpointStore(path, *std::move(database)));
 }
 
-absl::StatusOr<std::vector<SavedSeries>> CheckpointStore::Load() {
-  CS_ASSIGN_OR_RETURN(
-      const auto rows,
-      database_->Query("SELECT vm_uuid, host_id, resource, state FROM series ORDER BY key"));
+absl::StatusOr<std::vector<SavedSeries>> CheckpointStore::Load(absl::Time now) {
+  const auto rows =
+      database_->Query("SELECT vm_uuid, host_id, resource, state FROM series ORDER BY key");
   std::vector<SavedSeries> all;
-  for (const sqlite::Row& row : rows) {
+  if (absl::IsDataLoss(rows.status())) {
+    // A damaged page shows only when it is read. The file is closed before it is moved.
+    database_.reset();
+    CS_RETURN_IF_ERROR(MoveAside(path_, now, rows.status()));
+    CS_ASSIGN_OR_RETURN(database_, sqlite::Database::Open(path_, Migrations()));
+    return all;
+  }
+  CS_RETURN_IF_ERROR(rows.status());
+  for (const sqlite::Row& row : *rows) {
     SavedSeries saved;
     saved.id.vm_uuid = sqlite::TextOf(row[0]);
     saved.id.host_id = sqlite::TextOf(row[1]);

@@ -28,7 +28,9 @@ class CheckpointStore {
   static absl::StatusOr<std::unique_ptr<CheckpointStore>> Open(const std::string& path,
                                                                absl::Time now);
 
-  absl::StatusOr<std::vector<SavedSeries>> Load();
+  // Everything; nothing when the file turns out to be damaged and was put aside. Otherwise errors
+  // as Database::Query.
+  absl::StatusOr<std::vector<SavedSeries>> Load(absl::Time now);
   // Makes the file hold exactly these series, in one transaction; unchanged ones are not written.
   absl::Status Save(const std::vector<SavedSeries>& all, absl::Time now);
   // Copies the file aside, because some of what it holds cannot be used.

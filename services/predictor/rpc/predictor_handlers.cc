@@ -88,12 +88,10 @@ absl::Status PredictorHandlers::Do(const v1::SelectModelRequest& request,
   CS_RETURN_IF_ERROR(violations.ToStatus());
   MutexLock lock(&changes_mutex_);
   return Once(selections_, request, response, [&]() -> absl::Status {
-    const absl::Time now = runtime_->clock().WallNow();
     CS_ASSIGN_OR_RETURN(const PredictorEngine::Selection selection,
                         runtime_->WithEngine([&](PredictorEngine& engine) {
                           return engine.SelectModel(request.vm_uuid(), resource, request.model(),
-                                                    request.is_shadow(), now,
-                                                    !request.validate_only());
+                                                    request.is_shadow(), !request.validate_only());
                         }));
     response.set_model(selection.model);
     response.set_previous_model(selection.previous_model);

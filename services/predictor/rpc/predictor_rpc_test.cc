@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,12 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "cloudscale/predictor/v1/predictor_service.grpc.pb.h"
 #include "common/metrics/metric_sink.h"
 #include "common/rpc/component.h"
 #include "common/rpc/status_conversion.h"
 #include "common/rpc/time_conversion.h"
+#include "common/sync/mutex.h"
 #include "common/testing/status_matchers.h"
 #include "common/testing/temp_dir.h"
 #include "common/time/sim_clock.h"
@@ -33,6 +37,28 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr char kVm[] = "0f8fad5b-d9cb-469f-a165-708677289501";
+
+// Adds the counters up by name, whatever their labels.
+class CounterSink final : public MetricSink {
+ public:
+  void Count(absl::string_view name, const Labels&, double amount) override {
+    MutexLock lock(&mutex_);
+    counters_[std::string(name)] += amount;
+  }
+  void Set(absl::string_view, const Labels&, double) override {}
+  void Remove(absl::string_view, const Labels&) override {}
+  void ObserveSeconds(absl::string_view, const Labels&, double) override {}
+
+  double counter(const std::string& name) const {
+    MutexLock lock(&mutex_);
+    const auto it = counters_.find(name);
+    return it == counters_.end() ? 0 : it->second;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::map<std::string, double> counters_ ABSL_GUARDED_BY(mutex_);
+};
 
 // A server process without the process.
 class PredictorServer {
@@ -65,6 +91,7 @@ class PredictorServer {
   v1::PredictorService::Stub& stub() { return *stub_; }
   rpc::Component& component() { return *component_; }
   const absl::Status& start_status() const { return start_status_; }
+  double counter(const std::string& name) const { return metrics_.counter(name); }
 
   template <typename Request, typename Response>
   absl::Status Call(grpc::Status (v1::PredictorService::Stub::*method)(grpc::ClientContext*,
@@ -76,7 +103,7 @@ class PredictorServer {
   }
 
  private:
-  NullMetricSink metrics_;
+  CounterSink metrics_;
   rpc::Environment environment_;
   int port_ = 0;
   std::unique_ptr<rpc::Component> component_;
@@ -202,6 +229,20 @@ TEST_F(PredictorRpcTest, EveryBatchIsAcknowledgedWithoutForecasts) {
   ASSERT_TRUE(host.stream().Read(&response));
   EXPECT_EQ(response.batch().acknowledged_sequence(), 1);
   EXPECT_EQ(response.batch().forecasts_size(), 0);
+}
+
+TEST_F(PredictorRpcTest, RepeatedBatchesAreAcknowledgedAndCounted) {
+  PredictorServer server(config_, clock_);
+  Host host(server);
+  v1::StreamTelemetryRequest request = host.Next(1);
+  v1::StreamTelemetryResponse response;
+  for (int64_t sequence = 1; sequence <= 4; ++sequence) {
+    request.mutable_batch()->mutable_header()->set_sequence(sequence);  // not what makes it new
+    ASSERT_TRUE(host.stream().Write(request));
+    ASSERT_TRUE(host.stream().Read(&response));
+    EXPECT_EQ(response.batch().acknowledged_sequence(), sequence);
+  }
+  EXPECT_EQ(server.counter("cloudscale_predictor_repeated_batches_total"), 3);
 }
 
 TEST_F(PredictorRpcTest, P14BadBatchEndsTheStreamNamingTheField) {
@@ -474,17 +515,79 @@ TEST_F(PredictorRpcTest, RestartGoesOnWarm) {
   EXPECT_TRUE(batch->forecasts(0).is_warm());
 }
 
+// Files of the directory that were put aside.
+int64_t AsideCount(const testing::TempDir& dir) {
+  int64_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir.path())) {
+    count += entry.path().filename().string().find("predictor.db.bad-") == 0 ? 1 : 0;
+  }
+  return count;
+}
+
 TEST_F(PredictorRpcTest, DamagedCheckpointIsPutAsideAndItStartsCold) {
   config_.set_state_path(dir_.Write("predictor.db", std::string(5000, 'x')));
   PredictorServer server(config_, clock_);
   CS_ASSERT_OK(server.start_status());
-  int64_t kept = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(dir_.path())) {
-    kept += entry.path().filename().string().find("predictor.db.bad-") == 0 ? 1 : 0;
-  }
-  EXPECT_EQ(kept, 1);
+  EXPECT_EQ(AsideCount(dir_), 1);
   Host host(server);
   EXPECT_TRUE(host.SendUntil(30, 1).has_value());
+}
+
+TEST_F(PredictorRpcTest, CheckpointWithADamagedPageIsPutAsideAndItStartsCold) {
+  config_.set_state_path(dir_.File("predictor.db"));
+  {
+    PredictorServer server(config_, clock_);
+    Host host(server);
+    ASSERT_TRUE(host.SendUntil(300, 3).has_value());
+  }
+  {
+    // The header stays good, so only reading the table shows it.
+    constexpr int kPageSize = 4096;
+    std::fstream file(config_.state_path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(kPageSize);
+    file << std::string(kPageSize, '\xff');
+    ASSERT_TRUE(file.good());
+  }
+  {
+    PredictorServer server(config_, clock_);
+    CS_ASSERT_OK(server.start_status());
+    EXPECT_EQ(AsideCount(dir_), 1);
+    v1::GetForecastResponse forecast;
+    EXPECT_THAT(server.Call(&v1::PredictorService::Stub::GetForecast, CpuOfVm(), &forecast),
+                StatusIs(absl::StatusCode::kNotFound));
+    Host host(server);
+    ASSERT_TRUE(host.SendUntil(300, 3).has_value());
+  }
+  // What it learns from then on is kept again.
+  PredictorServer server(config_, clock_);
+  CS_ASSERT_OK(server.start_status());
+  v1::GetForecastResponse forecast;
+  CS_ASSERT_OK(server.Call(&v1::PredictorService::Stub::GetForecast, CpuOfVm(), &forecast));
+  EXPECT_TRUE(forecast.forecast().is_warm());
+}
+
+TEST_F(PredictorRpcTest, RefusedStateThatCannotBeCopiedAsideIsNotDeleted) {
+  config_.set_state_path(dir_.File("predictor.db"));
+  {
+    PredictorServer server(config_, clock_);
+    Host host(server);
+    ASSERT_TRUE(host.SendUntil(300, 3).has_value());
+  }
+  // State of another step is refused; a folder of the name of its copy makes copying fail.
+  const std::string aside =
+      absl::StrCat(config_.state_path(), ".bad-", absl::ToUnixSeconds(clock_.WallNow()));
+  ASSERT_TRUE(std::filesystem::create_directory(aside));
+  {
+    config::v1::PredictorConfig other = config_;
+    other.mutable_step()->set_seconds(5);
+    PredictorServer server(other, clock_);
+    EXPECT_THAT(server.start_status(), StatusIs(absl::StatusCode::kUnavailable));
+  }
+  PredictorServer server(config_, clock_);
+  CS_ASSERT_OK(server.start_status());
+  v1::GetForecastResponse forecast;
+  CS_ASSERT_OK(server.Call(&v1::PredictorService::Stub::GetForecast, CpuOfVm(), &forecast));
+  EXPECT_TRUE(forecast.forecast().is_warm());
 }
 
 TEST_F(PredictorRpcTest, StopEndsRunningStreams) {

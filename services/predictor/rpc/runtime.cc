@@ -33,8 +33,10 @@ Runtime::Runtime(std::unique_ptr<PredictorEngine> engine, Config config, Clock& 
 
 absl::Status Runtime::Start() {
   if (!config_.state_path.empty()) {
-    CS_ASSIGN_OR_RETURN(store_, CheckpointStore::Open(config_.state_path, clock_.WallNow()));
-    CS_RETURN_IF_ERROR(Restore());
+    CS_ASSIGN_OR_RETURN(auto store, CheckpointStore::Open(config_.state_path, clock_.WallNow()));
+    CS_RETURN_IF_ERROR(Restore(*store));
+    // Only now: a checkpoint deletes what was not restored.
+    store_ = std::move(store);
     checkpointer_ = std::jthread([this](std::stop_token stop) { CheckpointLoop(stop); });
   }
   forecaster_ = std::jthread([this](std::stop_token stop) { ForecastLoop(stop); });
@@ -43,8 +45,8 @@ absl::Status Runtime::Start() {
   return absl::OkStatus();
 }
 
-absl::Status Runtime::Restore() {
-  CS_ASSIGN_OR_RETURN(const std::vector<SavedSeries> all, store_->Load());
+absl::Status Runtime::Restore(CheckpointStore& store) {
+  CS_ASSIGN_OR_RETURN(const std::vector<SavedSeries> all, store.Load(clock_.WallNow()));
   int64_t restored = 0;
   int64_t refused = 0;
   for (const SavedSeries& saved : all) {
@@ -67,7 +69,7 @@ absl::Status Runtime::Restore() {
     }
   }
   if (refused > 0) {
-    CS_RETURN_IF_ERROR(store_->KeepCopy(clock_.WallNow()));
+    CS_RETURN_IF_ERROR(store.KeepCopy(clock_.WallNow()));
   }
   LogLine(LogLevel::kInfo, "predictor_state_restored")
       .Field("path", config_.state_path)
@@ -146,10 +148,14 @@ void Runtime::Detach(const std::string& host_id, const ForecastSink* sink) {
 }
 
 absl::Status Runtime::Ingest(const ObservationBatch& batch) {
+  const MonoTime received_at = clock_.MonoNow();
   PredictorEngine::IngestResult result;
   {
     MutexLock lock(&engine_mutex_);
-    CS_ASSIGN_OR_RETURN(result, engine_->Ingest(batch));
+    CS_ASSIGN_OR_RETURN(result, engine_->Ingest(batch, received_at));
+  }
+  if (result.is_repeated) {
+    metrics_.Count("cloudscale_predictor_repeated_batches_total", {}, 1);
   }
   if (result.refused_vm_count > 0) {
     metrics_.Count("cloudscale_predictor_refused_vm_samples_total", {},
@@ -164,7 +170,7 @@ absl::Status Runtime::Ingest(const ObservationBatch& batch) {
     if (it == streams_.end()) {
       return absl::OkStatus();
     }
-    it->second.sequence = std::max(it->second.sequence, batch.sequence);
+    it->second.sequence = batch.sequence;
     if (it->second.is_due) {
       return absl::OkStatus();  // the round that is waiting will see this batch too
     }

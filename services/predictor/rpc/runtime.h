@@ -88,9 +88,9 @@ class Runtime {
   struct Stream {
     std::shared_ptr<ForecastSink> sink;
     bool is_due = false;
-    int64_t sequence = 0;  // newest taken in
+    int64_t sequence = 0;  // of the batch taken in last
   };
-  absl::Status Restore();
+  absl::Status Restore(CheckpointStore& store);
   void ForecastLoop(std::stop_token stop);
   void ForecastHost(const std::string& host_id, Workspace& workspace, PredictorEngine::Due& due);
   void KeepStreamsAlive();
@@ -101,7 +101,8 @@ class Runtime {
   const PredictorOptions options_;
   Clock& clock_;
   MetricSink& metrics_;
-  std::unique_ptr<CheckpointStore> store_;  // owned by Start, then by the checkpoint thread
+  // Set by Start once all it holds is restored or copied aside, then the checkpoint thread's.
+  std::unique_ptr<CheckpointStore> store_;
 
   mutable Mutex engine_mutex_;
   std::unique_ptr<PredictorEngine> engine_ ABSL_GUARDED_BY(engine_mutex_);

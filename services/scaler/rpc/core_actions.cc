@@ -47,7 +47,7 @@ void ScalerCore::NoteFailStatic(const absl::Status& status) {
 }
 
 bool ScalerCore::ReadyToAct() {
-  if (!needs_recovery_) {
+  if (!needs_recovery_ && executor_->unsettled_vms().empty()) {
     return true;
   }
   std::vector<ActionRecord> settled;
@@ -59,6 +59,9 @@ bool ScalerCore::ReadyToAct() {
         .Field("state", static_cast<int>(record.state));
     if (const auto r = ResourceOf(record.kind);
         r && record.state == ActionState::kSucceeded && record.has_observed) {
+      if (engine_.vms().count(record.vm_uuid) == 0) {
+        engine_.RestoreLastSet(record.vm_uuid, *r, record.observed);
+      }
       engine_.OnActionEnded({record.vm_uuid, *r, ActionFeedback::Result::kDone, record.before,
                              record.observed, clock_.MonoNow()});
     }
@@ -94,12 +97,18 @@ absl::StatusOr<ActionRecord> ScalerCore::Carry(const ActionOrder& order) {
     } else if (absl::IsNotFound(done.status())) {
       LogLine(LogLevel::kInfo, "vm_gone").Field("vm", order.vm_uuid);
     } else {
-      // The journal could not be written, or the outcome is unknown: look before anything else.
       if (resource) {
         engine_.OnActionEnded({order.vm_uuid, *resource, ActionFeedback::Result::kFailed,
                                std::nullopt, std::nullopt, now});
       }
-      NoteFailStatic(done.status());
+      if (executor_->needs_recovery()) {
+        // The journal could not be written, or the outcome is unknown: look before anything else.
+        NoteFailStatic(done.status());
+      } else {
+        LogLine(LogLevel::kWarning, "vm_cannot_be_acted_on")
+            .Field("vm", order.vm_uuid)
+            .Field("error", done.status());
+      }
     }
     return done;
   }

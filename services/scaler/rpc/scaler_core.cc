@@ -61,6 +61,9 @@ absl::Status ScalerCore::Init() {
     (void)absl::SimpleAtoi(it->second, &next_token);
   }
   reservations_ = std::make_unique<ReservationBook>(next_token);
+  // First what a crash left open: a change that was made but not ended is ours, too. When it cannot
+  // be settled now, acting waits for it.
+  (void)ReadyToAct();
   CS_ASSIGN_OR_RETURN(const ActionExecutor::LastSet last_set, executor_->LoadLastSet());
   for (const auto& [key, value] : last_set) {
     if (key.second == ActionKind::kSetCpuCap) {
@@ -108,6 +111,8 @@ void ScalerCore::OnObservation(HostObservation observation) {
   const ReservationBook::Room reserved = reservations_->Held();
   engine_.SetReserved(reserved.cpu_cores, reserved.memory_bytes);
 
+  // Before the step, which would take a change of ours that is not settled for somebody else's.
+  const bool may_act = ReadyToAct();
   StepResult result = engine_.Step(now, shared);
   if (result.is_full_step) {
     last_step_at_ = now.wall;
@@ -116,7 +121,6 @@ void ScalerCore::OnObservation(HostObservation observation) {
   for (size_t i = 0; i < result.decisions.size(); ++i) {
     by_id[result.decisions[i].decision_id] = i;
   }
-  const bool may_act = ReadyToAct();
   for (const PlannedAction& action : result.actions) {
     Decision& decision = result.decisions[by_id.at(action.decision_id)];
     if (may_act && !needs_recovery_) {
@@ -159,8 +163,18 @@ void ScalerCore::OnObservation(HostObservation observation) {
   for (auto it = last_decisions_.begin(); it != last_decisions_.end();) {
     it = engine_.vms().count(it->first.first) == 0 ? last_decisions_.erase(it) : std::next(it);
   }
+  ForgetGoneVms();
   WriteMetrics(result);
   PublishSnapshot();
+}
+
+// What is kept by VM lives as long as the engine keeps the VM.
+void ScalerCore::ForgetGoneVms() {
+  const auto is_gone = [this](const auto& entry) { return engine_.vms().count(entry.first) == 0; };
+  std::erase_if(last_changes_, is_gone);
+  std::erase_if(violations_, is_gone);
+  executor_->ForgetVmsExcept(
+      [this](const std::string& uuid) { return engine_.vms().count(uuid) > 0; });
 }
 
 }  // namespace cloudscale::scaler

@@ -102,6 +102,7 @@ class ScalerCore {
              Sinks sinks);
   absl::Status Init();
   absl::Status RestoreRates();
+  void ForgetGoneVms();
 
   // Acting (core_actions.cc).
   bool ReadyToAct();

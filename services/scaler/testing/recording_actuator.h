@@ -20,6 +20,8 @@ class RecordingActuator : public hypervisor::VmActuator {
   int ignored_sets = 0;                // so many next sets answer OK and do nothing
   std::optional<double> half_way_cap;  // the next cap set ends up here instead
   absl::Status read_status;
+  std::map<std::string, absl::Status> read_status_of;  // by VM, after `read_status`
+  int failed_reads = 0;                                // so many next reads fail
 
   hypervisor::Capabilities capabilities() const override {
     return {.backend = "recording", .cpu_cap = true, .cpu_weight = true, .memory_target = true};
@@ -27,6 +29,13 @@ class RecordingActuator : public hypervisor::VmActuator {
   absl::StatusOr<hypervisor::Allocation> ReadAllocation(const hypervisor::VmTarget& vm) override {
     if (!read_status.ok()) {
       return read_status;
+    }
+    if (failed_reads > 0) {
+      --failed_reads;
+      return absl::UnavailableError("read failed");
+    }
+    if (const auto sick = read_status_of.find(vm.uuid); sick != read_status_of.end()) {
+      return sick->second;
     }
     const auto it = vms.find(vm.uuid);
     return it == vms.end() ? absl::StatusOr<hypervisor::Allocation>(absl::NotFoundError(vm.uuid))
