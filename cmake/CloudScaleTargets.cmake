@@ -59,11 +59,16 @@ function(cloudscale_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
+  # What measures real load must not share the processors with other tests.
+  set(serial FALSE)
+  if("integration" IN_LIST ARG_LABELS)
+    set(serial TRUE)
+  endif()
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE cloudscale::options ${ARG_DEPS} GTest::gmock
     GTest::gtest_main)
   gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" RUN_SERIAL ${serial})
 endfunction()
 
 # cloudscale_benchmark(name SRCS a_bench.cc DEPS …): Google Benchmark binary with a tiny ctest run, so it never rots.
