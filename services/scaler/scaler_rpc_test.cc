@@ -17,7 +17,10 @@
 #include "common/sync/bounded_queue.h"
 #include "common/testing/status_matchers.h"
 #include "common/testing/temp_dir.h"
+#include "services/scaler/journal/sqlite_journal.h"
 #include "services/scaler/main/scaler_component.h"
+#include "services/scaler/memory_journal.h"
+#include "services/scaler/rpc/runtime.h"
 #include "services/scaler/testing/recording_actuator.h"
 
 namespace cloudscale::scaler {
@@ -195,7 +198,7 @@ class ScalerRpcTest : public ::testing::Test {
     snapshot.mutable_header()->set_boot_id("boot");
     snapshot.mutable_header()->set_sequence(sequence_);
     snapshot.mutable_header()->mutable_monotonic_time()->set_seconds(sequence_ * 10);
-    snapshot.mutable_host()->set_cpu_capacity_cores(16);
+    snapshot.mutable_host()->set_cpu_capacity_cores(capacity_cores_);
     snapshot.mutable_host()->set_memory_total_bytes(65536 * kMiB);
     batch.mutable_predictor_link()->set_health(cv1::LINK_HEALTH_UP);
     for (const auto& [uuid, demand] : {std::pair("vm-a", demand_a), {"vm-b", demand_b}}) {
@@ -282,6 +285,7 @@ class ScalerRpcTest : public ::testing::Test {
   std::unique_ptr<v1::ReservationService::Stub> reservation_;
   int64_t sequence_ = 0;
   int requests_ = 0;
+  double capacity_cores_ = 16;
 };
 
 TEST_F(ScalerRpcTest, ActsJournalsAndExplains) {
@@ -647,6 +651,223 @@ TEST_F(ScalerRpcTest, P14BadConfigurationNamesAllFaults) {
   Violations v;
   ValidateScalerConfig(config_, &v);
   EXPECT_EQ(v.kept().size(), 4u) << v.ToStatus();
+}
+
+TEST_F(ScalerRpcTest, P14ConfigurationThatNothingReadsIsRefused) {
+  config_.clear_journal_path();
+  config_.mutable_conflict();
+  config_.mutable_peers();
+  config_.mutable_energy();
+  config_.mutable_limits()->mutable_action_timeout()->set_seconds(3);
+  Violations v;
+  ValidateScalerConfig(config_, &v);
+  EXPECT_EQ(v.kept().size(), 5u) << v.ToStatus();
+  for (const char* field : {"journal_path", "conflict", "peers", "energy", "action_timeout"}) {
+    EXPECT_THAT(v.ToStatus().message(), HasSubstr(field));
+  }
+}
+
+TEST_F(ScalerRpcTest, OneSickVmDoesNotStopTheHost) {
+  shared_->actuator.read_status_of["vm-a"] = absl::UnavailableError("no answer");
+  StartScaler();
+  for (int i = 0; i < 4; ++i) {
+    Steps(1, 1.0);
+    EXPECT_FALSE(Status().is_fail_static()) << Status().fail_static_reason();
+  }
+  EXPECT_EQ(CapOf("vm-a"), 4.0);
+  EXPECT_LT(CapOf("vm-b"), 4.0);
+}
+
+TEST_F(ScalerRpcTest, P4ChangeOfACrashedProcessIsNotTakenForSomebodyElses) {
+  StartScaler();
+  Steps(4, 1.0);
+  const double cap = CapOf("vm-a");
+  ASSERT_LT(cap, 2.9);
+  StopScaler();
+  {
+    // Crashed between the call and the end: the hypervisor has it, the journal says APPLY.
+    auto journal = SqliteJournal::Open(config_.journal_path());
+    CS_ASSERT_OK(journal);
+    ActionRecord open;
+    open.action_id = "act-1-1000";
+    open.host_id = "host-1";
+    open.vm_uuid = "vm-a";
+    open.state = ActionState::kRunning;
+    open.stage = JournalStage::kApply;
+    open.before = cap;
+    open.target = 3.0;
+    open.created_at = open.updated_at = clock_->WallNow();
+    CS_ASSERT_OK((*journal)->Put(open, {}));
+  }
+  shared_->actuator.vms["vm-a"].cpu_cap_cores = 3.0;
+  StartScaler();
+  EXPECT_FALSE(Status().is_fail_static());
+  Steps(4, 1.0);
+  v1::ListDecisionsResponse decisions;
+  CS_ASSERT_OK(CALL(ListDecisions, v1::ListDecisionsRequest(), &decisions));
+  ASSERT_GT(decisions.decisions_size(), 4);
+  for (const v1::Decision& d : decisions.decisions()) {
+    for (const v1::Reason& reason : d.reasons()) {
+      EXPECT_NE(reason.code(), v1::REASON_CODE_FOREIGN_CHANGE) << d.ShortDebugString();
+    }
+  }
+  EXPECT_LT(CapOf("vm-a"), 3.0);
+}
+
+TEST_F(ScalerRpcTest, ActionsArePagedThroughAllRecommendations) {
+  config_.clear_mode();
+  StartScaler();
+  Steps(4, 1.0);
+  v1::ListActionsResponse actions;
+  CS_ASSERT_OK(CALL(ListActions, v1::ListActionsRequest(), &actions));
+  ASSERT_EQ(actions.actions_size(), 2);
+  v1::SkipActionRequest skip;
+  skip.set_action_id(actions.actions(1).action_id());
+  skip.set_request_id(NextId());
+  v1::SkipActionResponse skipped;
+  CS_ASSERT_OK(CALL(SkipAction, skip, &skipped));
+  v1::ApproveActionRequest approve;
+  approve.set_action_id(actions.actions(0).action_id());
+  approve.set_request_id(NextId());
+  v1::ApproveActionResponse approved;
+  CS_ASSERT_OK(CALL(ApproveAction, approve, &approved));
+  Steps(1, 1.0);  // proposes anew
+  CS_ASSERT_OK(CALL(ListActions, v1::ListActionsRequest(), &actions));
+  std::vector<std::string> all;
+  std::map<v1::ActionState, int> states;
+  for (const v1::Action& action : actions.actions()) {
+    all.push_back(action.action_id());
+    ++states[action.state()];
+  }
+  EXPECT_EQ(states[v1::ACTION_STATE_SKIPPED], 1);
+  EXPECT_EQ(states[v1::ACTION_STATE_SUCCEEDED], 1);
+  EXPECT_GE(states[v1::ACTION_STATE_PENDING], 1);
+  std::vector<std::string> paged;
+  v1::ListActionsRequest in;
+  in.set_page_size(1);
+  for (int i = 0; i < 20; ++i) {
+    v1::ListActionsResponse page;
+    CS_ASSERT_OK(CALL(ListActions, in, &page));
+    for (const v1::Action& action : page.actions()) {
+      paged.push_back(action.action_id());
+    }
+    if (page.next_page_token().empty()) {
+      break;
+    }
+    in.set_page_token(page.next_page_token());
+  }
+  EXPECT_EQ(paged, all);
+  in.set_page_token("recommendation:x");
+  EXPECT_THAT(CALL(ListActions, in, &actions), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(ScalerRpcTest, ExplainingOneResourceListsAllItsDecisions) {
+  StartScaler();
+  Steps(4, 1.0);
+  for (const cv1::Resource resource : {cv1::RESOURCE_CPU, cv1::RESOURCE_MEMORY}) {
+    v1::ExplainVmRequest why;
+    why.set_vm_uuid("vm-a");
+    why.set_resource(resource);
+    v1::ExplainVmResponse because;
+    CS_ASSERT_OK(CALL(ExplainVm, why, &because));
+    EXPECT_EQ(because.recent_decisions_size(), 4);
+  }
+}
+
+TEST_F(ScalerRpcTest, PolicyUpdateWithoutMaskReplacesListsAndDurations) {
+  StartScaler();
+  v1::UpdatePolicyRequest in;
+  in.mutable_policy()->set_vm_uuid("vm-a");
+  in.mutable_policy()->mutable_placement()->add_pinned_host_ids("host-1");
+  in.mutable_policy()->mutable_cpu()->mutable_cool_down_up()->set_nanos(500'000'000);
+  v1::UpdatePolicyResponse out;
+  for (int i = 0; i < 2; ++i) {
+    in.set_request_id(NextId());
+    CS_ASSERT_OK(CALL(UpdatePolicy, in, &out));
+    EXPECT_EQ(out.policy().placement().pinned_host_ids_size(), 1);
+    in.mutable_policy()->mutable_cpu()->mutable_cool_down_up()->set_nanos(0);
+    in.mutable_policy()->mutable_cpu()->mutable_cool_down_up()->set_seconds(2);
+  }
+  EXPECT_EQ(out.policy().cpu().cool_down_up().seconds(), 2);
+  EXPECT_EQ(out.policy().cpu().cool_down_up().nanos(), 0);
+}
+
+TEST_F(ScalerRpcTest, P7DeletingAPolicyIsPreviewedAndKeepsGuarantees) {
+  config_.mutable_default_policy()->mutable_cpu()->set_guaranteed(4);
+  config_.mutable_limits()->set_host_reserve_ratio(0.5);
+  StartScaler();
+  Steps(1, 1.0);  // 8 cores can be guaranteed
+  v1::UpdatePolicyRequest in;
+  in.set_request_id(NextId());
+  in.mutable_policy()->set_vm_uuid("vm-a");
+  in.mutable_policy()->mutable_cpu()->set_guaranteed(1);
+  v1::UpdatePolicyResponse stored;
+  CS_ASSERT_OK(CALL(UpdatePolicy, in, &stored));
+  v1::DeletePolicyRequest drop;
+  drop.set_vm_uuid("vm-a");
+  drop.set_request_id(NextId());
+  drop.set_validate_only(true);
+  v1::DeletePolicyResponse out;
+  CS_ASSERT_OK(CALL(DeletePolicy, drop, &out));
+  EXPECT_EQ(out.effective().cpu().guaranteed(), 4);
+  v1::GetPolicyRequest get;
+  get.set_vm_uuid("vm-a");
+  v1::GetPolicyResponse got;
+  CS_ASSERT_OK(CALL(GetPolicy, get, &got));
+  EXPECT_EQ(got.policy().cpu().guaranteed(), 1);
+
+  capacity_cores_ = 12;
+  Steps(1, 1.0);  // 6 cores only
+  for (const bool validate_only : {true, false}) {
+    drop.set_request_id(NextId());
+    drop.set_validate_only(validate_only);
+    EXPECT_THAT(CALL(DeletePolicy, drop, &out),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("guarantee")));
+  }
+  CS_ASSERT_OK(CALL(GetPolicy, get, &got));
+  EXPECT_EQ(got.policy().cpu().guaranteed(), 1);
+}
+
+TEST(RuntimeTest, P17SamplesWithoutEndDoNotStarveCommands) {
+  constexpr int kSamples = 500;
+  const auto clock = MakeRealClock();
+  NullMetricSink metrics;
+  Runtime runtime(*clock);
+  BoundedQueue<int> ran(1);
+  BoundedQueue<int> ended(1);
+  std::atomic<bool> has_started = false;
+  std::atomic<int> taken = 0;
+  ScalerCore::Sinks sinks = runtime.MakeSinks();
+  // Each sample brings the next one along before it is done.
+  sinks.snapshot = [&](std::shared_ptr<const Snapshot>) {
+    if (!has_started) {
+      return;
+    }
+    const int count = ++taken;
+    if (count == 1) {
+      EXPECT_TRUE(
+          runtime.Post([&](ScalerCore*) { EXPECT_TRUE(ran.PushDroppingOldest(taken.load())); }));
+    }
+    if (count < kSamples) {
+      runtime.OnObservation({});
+    } else {
+      ended.PushDroppingOldest(count);
+    }
+  };
+  ScalerCore::Config config;
+  config.host_id = "host-1";
+  auto core = ScalerCore::Create(std::move(config), std::make_unique<MemoryJournal>(),
+                                 std::make_unique<testing::RecordingActuator>(), *clock, metrics,
+                                 std::move(sinks));
+  CS_ASSERT_OK(core);
+  has_started = true;
+  runtime.Start(*std::move(core));
+  runtime.OnObservation({});
+  EXPECT_TRUE(ended.PopFor(absl::Seconds(20), {}).has_value());
+  const auto at = ran.PopFor(absl::Seconds(20), {});
+  runtime.Stop();
+  ASSERT_TRUE(at.has_value());
+  EXPECT_LT(*at, 5);
 }
 
 }  // namespace

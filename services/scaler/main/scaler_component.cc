@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/backoff/backoff.h"
+#include "common/logging/log.h"
 #include "common/random/rng.h"
 #include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
@@ -126,6 +127,7 @@ absl::StatusOr<std::unique_ptr<rpc::Component>> MakeScalerComponent(
   CS_RETURN_IF_ERROR(violations.ToStatus());
   std::unique_ptr<Journal> journal;
   if (config.journal_path().empty()) {
+    LogLine(LogLevel::kWarning, "journal_in_memory");
     journal = std::make_unique<MemoryJournal>();
   } else {
     CS_ASSIGN_OR_RETURN(journal, SqliteJournal::Open(config.journal_path()));

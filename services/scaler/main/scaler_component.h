@@ -15,9 +15,10 @@ void ValidateScalerConfig(const config::v1::ScalerConfig& config, Violations* vi
 
 // The scaler as a component: serves ScalerService, MigrationService and ReservationService, takes
 // observations from the monitor named in `config`, asks the predictor for retrains, and acts
-// through `actuator`. An empty `journal_path` keeps the journal in memory only. Ready while samples
-// arrive: the newest is younger than `limits.max_sample_age` plus ten sampling periods' worth of
-// slack on the clock of `env`; losing the monitor changes no VM.
+// through `actuator`. An empty `journal_path` keeps the journal in memory only and is taken only
+// with an in-process monitor. Ready while samples arrive: the newest is younger than
+// `limits.max_sample_age` plus ten sampling periods' worth of slack on the clock of `env`; losing
+// the monitor changes no VM.
 //
 // INVALID_ARGUMENT with all faults; FAILED_PRECONDITION, DATA_LOSS or UNAVAILABLE when the journal
 // cannot be used.

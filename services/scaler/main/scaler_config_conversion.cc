@@ -1,6 +1,7 @@
 #include "services/scaler/main/scaler_config_conversion.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/rpc/component.h"
 #include "common/rpc/time_conversion.h"
 #include "services/scaler/rpc/convert.h"
 
@@ -74,6 +75,19 @@ ScalerConfig EngineFromProto(const config::v1::ScalerConfig& in) {
   return c;
 }
 
+// What nothing reads yet must not look as if it were in force.
+void RefuseUnread(const config::v1::ScalerConfig& in, Violations& violations) {
+  const auto refuse = [&](bool is_set, absl::string_view field) {
+    if (is_set) {
+      violations.Add(field, "set", "not set: not supported by this version");
+    }
+  };
+  refuse(in.has_conflict(), "conflict");
+  refuse(in.has_peers(), "peers");
+  refuse(in.has_energy(), "energy");
+  refuse(in.limits().has_action_timeout(), "limits.action_timeout");
+}
+
 }  // namespace
 
 ScalerCore::Config ConfigFromProto(const config::v1::ScalerConfig& in, Violations& violations) {
@@ -82,6 +96,10 @@ ScalerCore::Config ConfigFromProto(const config::v1::ScalerConfig& in, Violation
   out.engine = EngineFromProto(in);
   Validate(out.engine, violations);
   RequireNotEmpty(violations, "monitor_address", in.monitor_address());
+  if (in.journal_path().empty() && in.monitor_address() != rpc::kInProcessAddress) {
+    violations.Add("journal_path", "", "a file; without it a restart forgets original sizes");
+  }
+  RefuseUnread(in, violations);
   if (in.mode() != v1::MODE_UNSPECIFIED) {
     if (v1::Mode_IsValid(in.mode())) {
       out.base.host_mode = static_cast<Mode>(in.mode());

@@ -96,7 +96,13 @@ absl::Status ScalerCore::UpdatePolicy(const v1::UpdatePolicyRequest& in,
 
 absl::Status ScalerCore::DeletePolicy(const v1::DeletePolicyRequest& in,
                                       v1::DeletePolicyResponse* out) {
-  CS_RETURN_IF_ERROR(policies_->Delete(in.vm_uuid(), in.etag(), in.validate_only()));
+  CS_RETURN_IF_ERROR(policies_->Delete(in.vm_uuid(), in.etag(), /*validate_only=*/true));
+  CS_RETURN_IF_ERROR(CheckGuarantees(*policies_->PreviewDelete(in.vm_uuid())));
+  if (in.validate_only()) {
+    *out->mutable_effective() = policies_->EffectiveWithout(in.vm_uuid());
+    return absl::OkStatus();
+  }
+  CS_RETURN_IF_ERROR(policies_->Delete(in.vm_uuid(), in.etag(), /*validate_only=*/false));
   PoliciesChanged();
   *out->mutable_effective() = policies_->Effective(in.vm_uuid());
   return absl::OkStatus();

@@ -1,7 +1,11 @@
 // What readers see: totals, VM states, decisions, actions, explanations.
 #include <algorithm>
+#include <functional>
+#include <limits>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/rpc/main.h"
 #include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
@@ -15,6 +19,9 @@ namespace {
 namespace cv1 = cloudscale::common::v1;
 
 constexpr int kExplainLength = 20;
+// Page tokens of actions: a number in the recommendations, the journal's start, an id in it.
+constexpr char kRecommendationToken[] = "recommendation:";
+constexpr char kJournalToken[] = "journal";
 
 template <typename List, typename Value>
 bool Contains(const List& list, Value value) {
@@ -252,9 +259,10 @@ absl::Status ScalerCore::ExplainVm(const v1::ExplainVmRequest& in, v1::ExplainVm
     if (!in.decision_id().empty() && d.decision_id == in.decision_id()) {
       chosen.push_back(&d);
     }
-    if (out->recent_decisions_size() < kExplainLength &&
-        (all || ToProto(d.resource) == in.resource())) {
-      *out->add_recent_decisions() = ToProto(d);
+    if (out->recent_decisions_size() < kExplainLength) {
+      if (all || ToProto(d.resource) == in.resource()) {
+        *out->add_recent_decisions() = ToProto(d);
+      }
     } else if (in.decision_id().empty() || !chosen.empty()) {
       break;
     }
@@ -319,6 +327,23 @@ absl::Status ScalerCore::ListDecisions(const v1::ListDecisionsRequest& in,
   return absl::OkStatus();
 }
 
+std::map<int64_t, const ActionRecord*, std::greater<>> ScalerCore::Recommendations() const {
+  std::map<int64_t, const ActionRecord*, std::greater<>> out;
+  const auto add = [&out](const ActionRecord& record) {
+    int64_t number = 0;
+    if (absl::SimpleAtoi(record.action_id.substr(record.action_id.rfind('-') + 1), &number)) {
+      out[number] = &record;
+    }
+  };
+  for (const auto& [key, record] : pending_) {
+    add(record);
+  }
+  for (const ActionRecord& record : ended_pending_) {
+    add(record);
+  }
+  return out;
+}
+
 absl::Status ScalerCore::ListActions(const v1::ListActionsRequest& in,
                                      v1::ListActionsResponse* out) {
   Violations v;
@@ -328,18 +353,31 @@ absl::Status ScalerCore::ListActions(const v1::ListActionsRequest& in,
     return (in.vm_uuid().empty() || r.vm_uuid == in.vm_uuid()) && Contains(in.states(), r.state) &&
            Contains(in.kinds(), r.kind) && InTime(in, r.created_at) && in.plan_id().empty();
   };
-  if (in.page_token().empty()) {
-    // Recommendations are the newest there is; they come before the journal, on the first page.
-    for (const auto& [key, record] : pending_) {
-      if (matches(record) && out->actions_size() < size) {
-        *out->add_actions() = ToProto(record);
-      }
+  // Recommendations of this process, of which none is in the journal, come before it.
+  absl::string_view token = in.page_token();
+  int64_t below = std::numeric_limits<int64_t>::max();
+  if (token.empty() || absl::ConsumePrefix(&token, kRecommendationToken)) {
+    if (!token.empty() && !absl::SimpleAtoi(token, &below)) {
+      v.Add("page_token", in.page_token(), "the next_page_token of an answer");
+      return v.ToStatus();
     }
+    for (const auto& [number, record] : Recommendations()) {
+      if (number >= below || !matches(*record)) {
+        continue;
+      }
+      if (out->actions_size() == size) {
+        out->set_next_page_token(absl::StrCat(kRecommendationToken, below));
+        return absl::OkStatus();
+      }
+      *out->add_actions() = ToProto(*record);
+      below = number;
+    }
+    token = kJournalToken;
   }
-  std::string before = in.page_token() == "journal" ? "" : in.page_token();
+  std::string before = token == kJournalToken ? "" : std::string(token);
   while (true) {
     if (out->actions_size() >= size) {
-      out->set_next_page_token(before.empty() ? "journal" : before);
+      out->set_next_page_token(before.empty() ? kJournalToken : before);
       return absl::OkStatus();
     }
     CS_ASSIGN_OR_RETURN(const auto records, journal_->ListNewest(in.vm_uuid(), before, size));

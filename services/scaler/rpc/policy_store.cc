@@ -5,6 +5,8 @@
 #include "absl/strings/strip.h"
 #include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
 #include "google/protobuf/util/field_mask_util.h"
 #include "services/scaler/rpc/convert.h"
 
@@ -19,6 +21,25 @@ constexpr size_t kMaxUuidLength = 128;
 
 std::string UuidOf(const v1::Policy& policy) {
   return policy.selector_case() == v1::Policy::kVmUuid ? policy.vm_uuid() : "";
+}
+
+// Merging appends to lists and joins the parts of durations and times; a change replaces them.
+void ClearReplaced(const google::protobuf::Message& change, google::protobuf::Message* target) {
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  change.GetReflection()->ListFields(change, &fields);
+  const google::protobuf::Reflection& reflection = *target->GetReflection();
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    const auto* type = field->message_type();
+    if (field->is_map()) {
+      continue;  // merged by key
+    }
+    if (field->is_repeated() || (type != nullptr && type->file()->package() == "google.protobuf")) {
+      reflection.ClearField(target, field);
+    } else if (type != nullptr && reflection.HasField(*target, field)) {
+      ClearReplaced(change.GetReflection()->GetMessage(change, field),
+                    reflection.MutableMessage(target, field));
+    }
+  }
 }
 
 void ClearOutputOnly(v1::Policy& policy) {
@@ -93,8 +114,28 @@ v1::Policy PolicyStore::Stored(const std::string& vm_uuid) const {
 }
 
 v1::Policy PolicyStore::Effective(const std::string& vm_uuid) const {
-  v1::Policy out = ToProto(Resolve(set_->LayersFor(vm_uuid), clock_.WallNow()));
-  const v1::Policy stored = Stored(vm_uuid);
+  return EffectiveIn(*set_, vm_uuid, Stored(vm_uuid));
+}
+
+v1::Policy PolicyStore::EffectiveWithout(const std::string& vm_uuid) const {
+  v1::Policy none;
+  none.set_etag("0");
+  return EffectiveIn(*PreviewDelete(vm_uuid), vm_uuid, none);
+}
+
+std::shared_ptr<const PolicySet> PolicyStore::PreviewDelete(const std::string& vm_uuid) const {
+  auto set = std::make_shared<PolicySet>(*set_);
+  if (vm_uuid.empty()) {
+    set->host.reset();
+  } else {
+    set->vms.erase(vm_uuid);
+  }
+  return set;
+}
+
+v1::Policy PolicyStore::EffectiveIn(const PolicySet& set, const std::string& vm_uuid,
+                                    const v1::Policy& stored) const {
+  v1::Policy out = ToProto(Resolve(set.LayersFor(vm_uuid), clock_.WallNow()));
   out.set_etag(stored.etag());
   if (vm_uuid.empty()) {
     out.set_host_id(host_id_);
@@ -162,6 +203,7 @@ absl::StatusOr<v1::Policy> PolicyStore::Update(const v1::Policy& change,
     options.set_replace_repeated_fields(true);
     FieldMaskUtil::MergeMessageTo(change, *mask, options, &next);
   } else {
+    ClearReplaced(change, &next);
     next.MergeFrom(change);
   }
   ClearOutputOnly(next);

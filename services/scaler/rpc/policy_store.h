@@ -33,10 +33,13 @@ class PolicyStore {
   // Stored as it is; empty with selector and etag "0" when there is none.
   [[nodiscard]] v1::Policy Stored(const std::string& vm_uuid) const;
   [[nodiscard]] v1::Policy Effective(const std::string& vm_uuid) const;
+  // What would be in force without the stored one.
+  [[nodiscard]] v1::Policy EffectiveWithout(const std::string& vm_uuid) const;
   [[nodiscard]] const std::map<std::string, v1::Policy>& stored() const { return stored_; }
 
-  // `mask` null = all fields that are set. INVALID_ARGUMENT with all faults; ABORTED when the etag
-  // of `change` names another state. Returns what is, or with `validate_only` would be, stored.
+  // `mask` null = all fields that are set; each replaces what was there, labels join.
+  // INVALID_ARGUMENT with all faults; ABORTED when the etag of `change` names another state.
+  // Returns what is, or with `validate_only` would be, stored.
   absl::StatusOr<v1::Policy> Update(const v1::Policy& change,
                                     const google::protobuf::FieldMask* mask,
                                     const std::string& actor, bool validate_only);
@@ -47,8 +50,11 @@ class PolicyStore {
   // The set as it would be with `policy` stored; for checks across VMs.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const PolicySet>> Preview(
       const v1::Policy& policy) const;
+  [[nodiscard]] std::shared_ptr<const PolicySet> PreviewDelete(const std::string& vm_uuid) const;
 
  private:
+  v1::Policy EffectiveIn(const PolicySet& set, const std::string& vm_uuid,
+                         const v1::Policy& stored) const;
   PolicyStore(Clock& clock, Journal& journal, std::string host_id, PolicySet base)
       : clock_(clock),
         journal_(journal),

@@ -7,6 +7,8 @@ namespace {
 
 // Real time between two looks at the heartbeats.
 constexpr absl::Duration kBeat = absl::Milliseconds(500);
+// Commands between two samples, so that neither waits for the other's end.
+constexpr int kCommandsPerRound = 16;
 
 }  // namespace
 
@@ -71,7 +73,14 @@ void Runtime::OnObservation(HostObservation observation) {
     last_observation_ = clock_.MonoNow();
   }
   observations_.PushDroppingOldest(std::move(observation));
-  (void)Post(Command());  // a full mailbox is awake already
+  Wake();
+}
+
+// At most one wake-up call waits, else samples would fill the mailbox. A full mailbox is awake.
+void Runtime::Wake() {
+  if (!is_wake_posted_.exchange(true) && !Post(Command())) {
+    is_wake_posted_ = false;
+  }
 }
 
 std::shared_ptr<const Snapshot> Runtime::snapshot() const {
@@ -87,11 +96,21 @@ std::optional<MonoTime> Runtime::last_observation() const {
 void Runtime::Run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     std::optional<Command> command = commands_.PopFor(kBeat, stop);
-    while (std::optional<HostObservation> observation = observations_.TryPop()) {
+    // One sample a round, however many wait: P17 holds for commands under any load.
+    for (int i = 1; command; ++i) {
+      if (*command) {
+        (*command)(core_.get());
+      } else {
+        is_wake_posted_ = false;
+      }
+      const bool is_over = i == kCommandsPerRound || stop.stop_requested();
+      command = is_over ? std::nullopt : commands_.TryPop();
+    }
+    if (std::optional<HostObservation> observation = observations_.TryPop()) {
       core_->OnObservation(*std::move(observation));
     }
-    if (command && *command) {
-      (*command)(core_.get());
+    if (observations_.size() > 0) {
+      Wake();
     }
     const MonoTime now = clock_.MonoNow();
     hubs_.status.Beat(now);

@@ -57,12 +57,14 @@ class Runtime {
 
  private:
   void Run(std::stop_token stop);
+  void Wake();
 
   Clock& clock_;
   Hubs hubs_;
   BoundedQueue<HostObservation> observations_{kMaxObservations};
   // An empty command only wakes the thread.
   BoundedQueue<Command> commands_{kMaxCommands};
+  std::atomic<bool> is_wake_posted_ = false;
   mutable Mutex mutex_;
   std::shared_ptr<const Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
   std::optional<MonoTime> last_observation_ ABSL_GUARDED_BY(mutex_);

@@ -116,6 +116,8 @@ class ScalerCore {
   void NoteFailStatic(const absl::Status& status);
 
   // Views (core_views.cc).
+  // Pending and ended ones by number, newest first; pointers hold until the next change.
+  std::map<int64_t, const ActionRecord*, std::greater<>> Recommendations() const;
   void FillTotals(v1::FleetTotals* totals) const;
   void FillVm(const std::string& uuid, const PlanningEngine::VmEntry& entry,
               const VmObservation* vm, v1::VmStatus* out) const;
