@@ -163,9 +163,9 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
   out.memory_used_bytes = used;
   out.memory_demand_bytes = EstimateMemoryDemand(observation);
   const bool rests_on_guest = !vm.memory_used_bytes.has_value();
-  const bool is_old = context.now - context.read_at > config.period ||
-                      (rests_on_guest && context.now - guest->received_at >
-                                             config.period * config.late_guest_periods);
+  // Without the hypervisor's own number it is only the guest's word, and that is never enough to
+  // take memory away.
+  const bool is_old = context.now - context.read_at > config.period || rests_on_guest;
   const bool is_skewed =
       guest != nullptr && absl::AbsDuration(guest->clock_skew) > config.max_clock_skew;
   out.memory_quality = is_old ? Quality::kLate : (is_skewed ? Quality::kSkewed : Quality::kFresh);

@@ -35,8 +35,6 @@ struct SamplingConfig {
 
   // Guest reports older than this are not used.
   absl::Duration max_guest_age = absl::Seconds(5);
-  // Guest reports older than this many periods make a memory series that rests on them kLate.
-  double late_guest_periods = 2.0;
 
   // A CPU counter that stands exactly still right after the VM was busy is not believed for this
   // many samples, even when nothing contradicts it. See CpuSeries.

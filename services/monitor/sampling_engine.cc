@@ -28,6 +28,19 @@ Counters ReadCounters(const VmReading& vm, absl::Time since, bool is_reset) {
   return counters;
 }
 
+// What could not be read is as it was, but not fresh.
+void Hold(const VmSample& known, VmSample& sample) {
+  sample.cpu_cap_cores = known.cpu_cap_cores;
+  sample.cpu_weight = known.cpu_weight;
+  sample.memory_target_bytes = known.memory_target_bytes;
+}
+
+void MarkHeld(Quality& quality) {
+  if (IsTrusted(quality)) {
+    quality = Quality::kLate;
+  }
+}
+
 void Skew(Quality& quality) {
   if (quality == Quality::kFresh) {
     quality = Quality::kSkewed;
@@ -84,6 +97,7 @@ VmSample SamplingEngine::SkipVm(const Tick& tick, Track& track, Quality quality)
   sample.state = track.known.state;
   sample.vcpu_count = track.known.vcpu_count;
   sample.memory_maximum_bytes = track.known.memory_maximum_bytes;
+  Hold(track.known, sample);
   track.cpu.Skip(config_, tick.mono, quality, sample);
   track.memory.Skip(config_, tick.mono, quality, sample);
   track.last_listed = tick.mono;
@@ -113,6 +127,13 @@ VmSample SamplingEngine::StepVm(const Tick& tick, const HostReading& reading,
       sample.cpu_weight = static_cast<double>(*vm.allocation->cpu_weight) / kNormalWeight;
     }
   }
+  if (is_new_incarnation) {
+    track.has_allocation = false;
+  }
+  const bool is_held = !vm.allocation.has_value() && track.has_allocation;
+  if (is_held) {
+    Hold(track.known, sample);
+  }
   track.cpu.Step(config_,
                  {.read_at = reading.monotonic_time,
                   .now = tick.mono,
@@ -126,6 +147,10 @@ VmSample SamplingEngine::StepVm(const Tick& tick, const HostReading& reading,
                      .is_new_incarnation = is_new_incarnation,
                      .guest = guest},
                     vm, sample);
+  if (is_held) {
+    MarkHeld(sample.cpu_quality);
+    MarkHeld(sample.memory_quality);
+  }
   if (context.is_skewed) {
     Skew(sample.cpu_quality);
     Skew(sample.memory_quality);
@@ -138,6 +163,8 @@ VmSample SamplingEngine::StepVm(const Tick& tick, const HostReading& reading,
   track.known.state = vm.state;
   track.known.vcpu_count = sample.vcpu_count;
   track.known.memory_maximum_bytes = sample.memory_maximum_bytes;
+  Hold(sample, track.known);
+  track.has_allocation = track.has_allocation || vm.allocation.has_value();
   return sample;
 }
 

@@ -63,7 +63,8 @@ class SamplingEngine {
 
  private:
   struct Track {
-    VmSample known;  // name, vCPUs and maximum as last read
+    VmSample known;               // name, vCPUs, maximum and allocation as last read
+    bool has_allocation = false;  // of the present incarnation
     std::string incarnation;
     bool was_read = false;
     absl::Time counters_since;

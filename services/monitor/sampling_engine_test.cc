@@ -488,7 +488,7 @@ TEST_F(SamplingEngineTest, P8GuestThatClaimsMoreThanTheVmHasIsImpossible) {
   EXPECT_FALSE(sample.memory_guest_total_bytes.has_value());
 }
 
-TEST_F(SamplingEngineTest, AgeingGuestReportBecomesLateThenMissingThenStale) {
+TEST_F(SamplingEngineTest, P1TheGuestsWordAloneIsNeverFreshThenMissingThenStale) {
   vm_.memory_used_bytes.reset();
   Step();
   Guest(1);
@@ -497,7 +497,7 @@ TEST_F(SamplingEngineTest, AgeingGuestReportBecomesLateThenMissingThenStale) {
     seen.push_back(Advance(1).vms.at(0).memory_quality);
   }
   using enum Quality;
-  EXPECT_THAT(seen, ::testing::ElementsAre(kFresh, kFresh, kLate, kLate, kLate, kMissing, kMissing,
+  EXPECT_THAT(seen, ::testing::ElementsAre(kLate, kLate, kLate, kLate, kLate, kMissing, kMissing,
                                            kMissing, kStale, kStale));
 }
 
@@ -557,6 +557,30 @@ TEST_F(SamplingEngineTest, VmsComeSortedByUuid) {
   const HostSnapshot snapshot = Step(reading);
   ASSERT_EQ(snapshot.vms.size(), 2u);
   EXPECT_LT(snapshot.vms[0].uuid, snapshot.vms[1].uuid);
+}
+
+TEST_F(SamplingEngineTest, UnreadSamplesKeepTheLastKnownAllocation) {
+  vm_.allocation = CapOf(1.5, 200);
+  vm_.allocation->memory_target_bytes = 1024 * kMiB;
+  WarmUp();
+  const auto expect_held = [](const VmSample& sample) {
+    EXPECT_EQ(sample.cpu_cap_cores, 1.5);
+    EXPECT_EQ(sample.cpu_weight, 2.0);
+    EXPECT_EQ(sample.memory_target_bytes, 1024 * kMiB);
+    EXPECT_NE(sample.cpu_quality, Quality::kFresh);
+    EXPECT_NE(sample.memory_quality, Quality::kFresh);
+  };
+  expect_held(Step().vms.at(0));  // repeated
+  for (int i = 0; i < 6; ++i) {
+    Work(1, 1);
+    expect_held(Step(absl::UnavailableError("down")).vms.at(0));  // missing, then stale
+  }
+  vm_.allocation.reset();  // the VM answers, but not what it is limited to
+  for (int i = 0; i < 3; ++i) {
+    expect_held(Advance(1).vms.at(0));
+  }
+  vm_.incarnation = "2";
+  EXPECT_FALSE(Advance(1).vms.at(0).cpu_cap_cores.has_value()) << "another boot, another size";
 }
 
 }  // namespace

@@ -17,6 +17,37 @@ bool IsCorrection(const DecisionInputs& in, const Decision& d, double present) {
   return (in.is_under_estimate || in.is_oom) && d.target > present;
 }
 
+// What the VM takes from the host now. A VM whose present allocation nobody read keeps its last
+// known one; one without a limit takes what it uses.
+double Held(const VmObservation& vm, Resource resource, const SeriesState* series) {
+  const std::optional<double> present = PresentAllocation(vm, resource);
+  if (resource == Resource::kCpu && present && !vm.cpu_cap) {
+    return std::min(*present, DemandOf(vm, resource).value_or(*present));
+  }
+  double held = present.value_or(0);
+  if (!present) {
+    const std::optional<double> maximum = VmMaximum(vm, resource);
+    const std::optional<double> last = series ? series->last_allocation() : std::nullopt;
+    held = last.value_or(maximum.value_or(0));
+    if (resource == Resource::kCpu && series != nullptr && maximum && held >= *maximum) {
+      held = std::min(held, series->recent_peak().value_or(held));  // it was not limited
+    }
+  }
+  return resource == Resource::kCpu ? held : std::max(held, vm.memory_allocated.value_or(0));
+}
+
+// The decision's VM and the facts of the host, so that a receipt does not keep all the others.
+std::shared_ptr<const HostObservation> Excerpt(const HostObservation& o, size_t vm_index) {
+  auto excerpt = std::make_shared<HostObservation>();
+  excerpt->header = o.header;
+  excerpt->cpu_capacity_cores = o.cpu_capacity_cores;
+  excerpt->memory_capacity_bytes = o.memory_capacity_bytes;
+  excerpt->memory_free_bytes = o.memory_free_bytes;
+  excerpt->predictor_link = o.predictor_link;
+  excerpt->vms.push_back(o.vms[vm_index]);
+  return excerpt;
+}
+
 }  // namespace
 
 PlanningEngine::PlanningEngine(ScalerConfig config)
@@ -219,13 +250,16 @@ void PlanningEngine::ShareHost(Resource resource, const HostObservation& o,
     const Decision& d = w.decision;
     const double present = PresentAllocation(vm, resource).value_or(0);
     const bool is_uncapped = resource == Resource::kCpu && !vm.cpu_cap;
+    const double held = Held(vm, resource, &vms_.at(vm.uuid).of(resource));
     Claim claim{.weight = w.inputs.policy->weight, .service_class = w.inputs.policy->service_class};
-    if (resource == Resource::kMemory) {
+    if (w.inputs.policy->mode < Mode::kCanary) {
+      claim.floor = claim.wish = held;  // advice moves nobody else
+    } else if (resource == Resource::kMemory) {
       // Freed memory counts only once it is free, and only what is free is given.
-      claim.floor = std::max(present, vm.memory_allocated.value_or(0));
+      claim.floor = held;
       claim.wish = std::max(claim.floor, d.target);
     } else if (!d.wants_change() && is_uncapped) {
-      claim.floor = claim.wish = std::min(present, DemandOf(vm, resource).value_or(0));
+      claim.floor = claim.wish = held;
     } else {
       const Bounds& bounds = w.inputs.policy->of(resource);
       const double least =
@@ -248,7 +282,8 @@ void PlanningEngine::ShareHost(Resource resource, const HostObservation& o,
   for (size_t i = 0; i < takers.size(); ++i) {
     Work& w = *takers[i];
     const bool is_fixed =
-        !w.decision.wants_change() && (resource == Resource::kMemory || !w.inputs.vm().cpu_cap);
+        w.inputs.policy->mode < Mode::kCanary ||
+        (!w.decision.wants_change() && (resource == Resource::kMemory || !w.inputs.vm().cpu_cap));
     if (!is_fixed && granted[i] < w.decision.target) {
       w.inputs.host_limit = granted[i];
       w.decision = Decide(w.inputs);
@@ -265,12 +300,8 @@ void PlanningEngine::LimitCorrections(Resource resource, const HostObservation& 
   }
   double room = capacity;
   for (const VmObservation& vm : o.vms) {
-    const double present = PresentAllocation(vm, resource).value_or(0);
-    if (resource == Resource::kMemory) {
-      room -= std::max(present, vm.memory_allocated.value_or(0));
-    } else {
-      room -= vm.cpu_cap ? present : std::min(present, DemandOf(vm, resource).value_or(0));
-    }
+    const auto it = vms_.find(vm.uuid);
+    room -= Held(vm, resource, it == vms_.end() ? nullptr : &it->second.of(resource));
   }
   for (Work& w : work) {
     if (w.inputs.resource != resource || !w.decision.wants_change()) {
@@ -305,10 +336,17 @@ void PlanningEngine::LimitRates(StepTime now, std::vector<Work>& work) {
 }
 
 void PlanningEngine::Finish(std::vector<Work>& work, StepResult& result) {
+  std::map<size_t, std::shared_ptr<const HostObservation>> excerpts;
   for (Work& w : work) {
     Decision& d = w.decision;
     const double present = PresentAllocation(w.inputs.vm(), w.inputs.resource).value_or(0);
     const bool is_correction = IsCorrection(w.inputs, d, present);
+    std::shared_ptr<const HostObservation>& excerpt = excerpts[w.inputs.vm_index];
+    if (excerpt == nullptr) {
+      excerpt = Excerpt(*w.inputs.observation, w.inputs.vm_index);
+    }
+    w.inputs.observation = excerpt;
+    w.inputs.vm_index = 0;
     d.inputs = std::make_shared<const DecisionInputs>(std::move(w.inputs));
     ++counters_.decisions;
     if (d.wants_change()) {

@@ -381,5 +381,85 @@ TEST(PlanningEngineTest, SavingsAreCountedAgainstThePeakSeen) {
   EXPECT_GT(account.step_count, 100);
 }
 
+// Unread samples carry neither a cap nor a size.
+HostObservation Unread(const World& w, SampleQuality quality) {
+  HostObservation o = w.Observe();
+  VmObservation& vm = o.vms.at(0);
+  vm.cpu_quality = vm.memory_quality = quality;
+  vm.cpu_cap.reset();
+  vm.cpu_usage.reset();
+  vm.cpu_demand.reset();
+  vm.memory_target.reset();
+  vm.memory_used.reset();
+  return o;
+}
+
+TEST(PlanningEngineTest, P19UnreadSamplesAreNoForeignChange) {
+  for (const SampleQuality quality :
+       {SampleQuality::kMissing, SampleQuality::kStale, SampleQuality::kRepeated}) {
+    World w;
+    w.vms["vm-1"].demand = 1;
+    w.Ticks(600);
+    const std::optional<double> cap = w.vms["vm-1"].cap;
+    ASSERT_TRUE(cap);
+    for (int i = 0; i < 60; ++i) {
+      ++w.sequence;
+      w.sample_time += absl::Seconds(1);
+      w.Feed(Unread(w, quality));
+    }
+    EXPECT_EQ(w.engine.counters().foreign_changes, 0);
+    EXPECT_EQ(w.engine.vms().at("vm-1").of(Resource::kCpu).last_allocation(), cap);
+    EXPECT_EQ(w.Last("vm-1").target, *cap) << "held at what is known";
+    w.Ticks(30);
+    EXPECT_EQ(w.engine.counters().foreign_changes, 0);
+  }
+}
+
+TEST(PlanningEngineTest, P7UnreadVmKeepsItsShareOfTheHost) {
+  World w;
+  w.cpu_capacity = 8;
+  w.vms["a"] = {.demand = 3.5, .vcpus = 8, .cap = 4};
+  w.vms["b"] = {.demand = 1, .vcpus = 8, .cap = 2};
+  w.Ticks(30);
+  w.vms["b"].demand = 7.5;
+  for (int i = 0; i < 60; ++i) {
+    ++w.sequence;
+    w.sample_time += absl::Seconds(1);
+    w.Feed(Unread(w, SampleQuality::kStale));  // of a
+    ASSERT_LE(*w.vms["a"].cap + *w.vms["b"].cap, 8 + 1e-9);
+  }
+}
+
+TEST(PlanningEngineTest, AdviceToOneVmShrinksNoOther) {
+  World w;
+  w.cpu_capacity = 8;
+  w.vms["auto"] = {.demand = 3, .vcpus = 4, .cap = 4};
+  w.vms["dry"] = {.demand = 1, .vcpus = 8, .cap = 2};
+  w.policies.vms["dry"].mode = Mode::kRecommend;
+  w.Push();
+  w.Ticks(60);
+  const double before = *w.vms["auto"].cap;
+  w.vms["dry"].demand = 8;
+  w.Ticks(600);
+  EXPECT_EQ(w.vms["dry"].cap, 2);
+  EXPECT_GE(*w.vms["auto"].cap, 3.0) << before;
+  for (const auto& [key, d] : w.last) {
+    for (const ClampStep& c : d.clamps) {
+      EXPECT_FALSE(key.first == "auto" && c.kind == ClampKind::kHostCapacity);
+    }
+  }
+}
+
+TEST(PlanningEngineTest, ReceiptsKeepOnlyTheirOwnVm) {
+  World w;
+  w.vms["a"].demand = 1;
+  w.vms["b"].demand = 2;
+  w.Ticks(60);
+  const Decision& d = w.Last("b");
+  ASSERT_EQ(d.inputs->observation->vms.size(), 1u);
+  EXPECT_EQ(d.inputs->vm().uuid, "b");
+  EXPECT_EQ(Decide(*d.inputs).target, d.target);
+}
+
 }  // namespace
 }  // namespace cloudscale::scaler

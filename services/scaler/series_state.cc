@@ -15,6 +15,11 @@ bool IsMeasured(SampleQuality q) {
   return q == SampleQuality::kFresh || q == SampleQuality::kLate || q == SampleQuality::kSkewed;
 }
 
+// Says what the allocation is; the others repeat or guess.
+bool ShowsAllocation(SampleQuality q) {
+  return IsMeasured(q) || q == SampleQuality::kReset || q == SampleQuality::kWarming;
+}
+
 SampleQuality QualityOf(const VmObservation& vm, Resource r) {
   return r == Resource::kCpu ? vm.cpu_quality : vm.memory_quality;
 }
@@ -52,7 +57,7 @@ SeriesState::SampleResult SeriesState::OnSample(const VmObservation& vm, MonoTim
   if (vm.oom_kill_count) {
     oom_count_ = vm.oom_kill_count;
   }
-  if (quality != SampleQuality::kMissing) {
+  if (ShowsAllocation(quality)) {
     if (const std::optional<double> present = PresentAllocation(vm, resource_)) {
       last_allocation_ = present;
     }
@@ -129,7 +134,7 @@ SeriesState::SampleResult SeriesState::Correct(const VmObservation& vm) {
 SeriesState::Sight SeriesState::Compare(const VmObservation& vm, MonoTime now,
                                         const ScalerConfig& config) {
   const SampleQuality quality = QualityOf(vm, resource_);
-  if (!last_set_ || quality == SampleQuality::kMissing || vm.state != VmRunState::kRunning) {
+  if (!last_set_ || !ShowsAllocation(quality) || vm.state != VmRunState::kRunning) {
     return Sight::kAsSet;
   }
   const std::optional<double> limit = LimitOf(vm, resource_);
@@ -146,6 +151,9 @@ SeriesState::Sight SeriesState::Compare(const VmObservation& vm, MonoTime now,
   }
   if (!last_set_->is_confirmed && ++last_set_->unconfirmed_samples <= kConfirmSamples) {
     return Sight::kOutdated;
+  }
+  if (quality == SampleQuality::kLate) {
+    return Sight::kAsSet;  // may repeat an older allocation: no proof of somebody else's change
   }
   Yield(limit, now, config);
   return Sight::kForeign;

@@ -124,11 +124,18 @@ Wish FromRecentDemand(const DecisionInputs& in) {
 }  // namespace
 
 std::optional<double> PresentAllocation(const VmObservation& vm, Resource resource) {
-  if (resource == Resource::kCpu) {
-    return vm.cpu_cap ? vm.cpu_cap : VmMaximum(vm, resource);
+  const bool is_cpu = resource == Resource::kCpu;
+  const std::optional<double>& limit = is_cpu ? vm.cpu_cap : vm.memory_target;
+  if (IsUsable(limit)) {
+    return limit;
   }
-  if (IsUsable(vm.memory_target)) {
-    return vm.memory_target;
+  const SampleQuality quality = is_cpu ? vm.cpu_quality : vm.memory_quality;
+  if (quality == SampleQuality::kMissing || quality == SampleQuality::kStale ||
+      quality == SampleQuality::kRepeated) {
+    return std::nullopt;  // nobody looked, so the missing limit does not mean that there is none
+  }
+  if (is_cpu) {
+    return VmMaximum(vm, resource);
   }
   return IsUsable(vm.memory_maximum) ? vm.memory_maximum : std::nullopt;
 }
