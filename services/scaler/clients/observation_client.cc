@@ -62,8 +62,11 @@ VmObservation VmFromProto(const mv1::VmSample& in) {
   vm.guest_total = Sane(in.has_memory_guest_total_bytes(), in.memory_guest_total_bytes());
   vm.guest_available =
       Sane(in.has_memory_guest_available_bytes(), in.memory_guest_available_bytes());
-  // The host kernel sees a process group from inside and outside at once.
-  vm.has_guest_report = in.guest_source() != mv1::GUEST_SOURCE_UNSPECIFIED;
+  // The host kernel sees a process group from inside and outside at once. The statistics of a
+  // balloon driver are the hypervisor's own number, so there only an agent is a second source.
+  vm.has_guest_report = in.guest_source() == mv1::GUEST_SOURCE_CGROUP ||
+                        (in.guest_source() == mv1::GUEST_SOURCE_AGENT &&
+                         vm.guest_total.has_value() && vm.guest_available.has_value());
   vm.memory_pressure_some_ratio =
       Sane(in.has_memory_pressure_some_ratio(), in.memory_pressure_some_ratio());
   if (in.counters().has_oom_kill_count()) {
