@@ -211,6 +211,12 @@ TEST_F(CliTest, RestoreAsksFirst) {
   EXPECT_THAT(scaler_.restores, ElementsAre(true, true, false, false));
 }
 
+TEST_F(CliTest, P16ARestoreThatLeavesASizeIsAnError) {
+  scaler_.restore_state = scaler::v1::ACTION_STATE_FAILED;
+  EXPECT_EQ(Run({"restore", "--yes"}), 1);
+  EXPECT_THAT(err_, HasSubstr("1 of 1 sizes were not restored"));
+}
+
 TEST_F(CliTest, CallUnaryByReflection) {
   EXPECT_EQ(Run({"call", "cloudscale.scaler.v1.ScalerService/GetStatus"}), 0) << err_;
   EXPECT_EQ(Json()["host_id"], "host-a");

@@ -239,6 +239,7 @@ grpc::Status FakeScaler::RestoreOriginals(grpc::ServerContext*,
   action->set_vm_uuid(kWebUuid);
   action->set_kind(scaler::v1::ACTION_KIND_SET_CPU_CAP);
   action->mutable_target()->set_cpu_cap_cores(0.0);
+  action->set_state(restore_state);
   return grpc::Status::OK;
 }
 

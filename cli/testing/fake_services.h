@@ -66,6 +66,7 @@ class FakeScaler : public scaler::v1::ScalerService::Service {
   scaler::v1::SetModeRequest last_mode;
   scaler::v1::SetPauseRequest last_pause;
   std::vector<bool> restores;  // validate_only of each call
+  scaler::v1::ActionState restore_state = scaler::v1::ACTION_STATE_SUCCEEDED;
 };
 
 class FakeSla : public sla::v1::SlaService::Service {

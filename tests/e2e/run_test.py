@@ -2,6 +2,7 @@
 """./run as a user runs it: ends by itself, prints one JSON summary, refuses bad options."""
 import json
 import math
+import os
 import subprocess
 import sys
 import unittest
@@ -33,6 +34,18 @@ class Run(unittest.TestCase):
         self.assertEqual(summary["actions"]["SET_CPU_CAP"]["failed_count"], 0)
         self.assertLess(totals["mean_cap_cores"], 4.0, "the cap never came down from the full size")
         self.assertGreater(totals["mean_cap_cores"], totals["mean_demand_cores"])
+
+    @unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/sys/fs/cgroup/cpu/cpu.shares"),
+                         "needs root and the cgroup v1 cpu controller")
+    def test_real_processes_are_really_capped(self):
+        result = run("--real", "--for", "25s", "--json", timeout=200)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        summary = json.loads(result.stdout)
+        self.assertEqual({vm["name"] for vm in summary["vms"]}, {"web-1", "db-1", "batch-1"})
+        self.assertGreaterEqual(summary["actions"]["SET_CPU_CAP"]["count"], 3)
+        self.assertEqual(summary["actions"]["SET_CPU_CAP"]["failed_count"], 0)
+        left = [name for name in os.listdir("/sys/fs/cgroup/cpu") if name.startswith("cloudscale-real-")]
+        self.assertEqual(left, [], "groups were left behind")
 
     def test_refuses_bad_options_with_exit_code_2(self):
         for arguments in (["--nonsense"], ["--for", "soon"], ["--mode", "sometimes"], ["--trace", "/nonexistent"],
