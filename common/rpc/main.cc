@@ -141,7 +141,12 @@ class Running {
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
+    // Whoever starts us with INT ignored wants it to pass us by; a blocked signal would still be
+    // queued.
+    struct sigaction interrupt{};
+    if (sigaction(SIGINT, nullptr, &interrupt) == 0 && interrupt.sa_handler != SIG_IGN) {
+      sigaddset(&signals, SIGINT);
+    }
     // Before any thread starts, so that all inherit the mask and only the loop below takes the
     // signals.
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);

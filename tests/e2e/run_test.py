@@ -3,8 +3,11 @@
 import json
 import math
 import os
+import pty
+import select
 import subprocess
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -34,6 +37,31 @@ class Run(unittest.TestCase):
         self.assertEqual(summary["actions"]["SET_CPU_CAP"]["failed_count"], 0)
         self.assertLess(totals["mean_cap_cores"], 4.0, "the cap never came down from the full size")
         self.assertGreater(totals["mean_cap_cores"], totals["mean_demand_cores"])
+
+    def test_ctrl_c_in_a_terminal_restores_the_original_sizes_and_says_so(self):
+        process, terminal = pty.fork()
+        if process == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(RUN, [RUN])
+        shown, started, pressed = b"", time.monotonic(), False
+        while time.monotonic() - started < 90:
+            ready, _, _ = select.select([terminal], [], [], 0.5)
+            try:
+                chunk = os.read(terminal, 65536) if ready else None
+            except OSError:  # the other end is closed
+                break
+            shown += chunk or b""
+            if chunk == b"":
+                break
+            # An action was taken, so there is something to restore.
+            if not pressed and b"web-1" in shown and time.monotonic() - started > 10:
+                os.write(terminal, b"\x03")
+                pressed = True
+        _, status = os.waitpid(process, 0)
+        text = shown.decode(errors="replace")
+        self.assertTrue(pressed, text[-2000:])
+        self.assertEqual(os.waitstatus_to_exitcode(status), 0, text[-2000:])
+        self.assertIn("VMs keep these sizes", text[-2000:])
 
     @unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/sys/fs/cgroup/cpu/cpu.shares"),
                          "needs root and the cgroup v1 cpu controller")

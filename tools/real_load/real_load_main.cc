@@ -205,7 +205,12 @@ int Main(int argc, char** argv) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
+  // Whoever starts us with INT ignored wants it to pass us by; a blocked signal would still be
+  // queued.
+  struct sigaction interrupt{};
+  if (sigaction(SIGINT, nullptr, &interrupt) == 0 && interrupt.sa_handler != SIG_IGN) {
+    sigaddset(&signals, SIGINT);
+  }
   sigprocmask(SIG_BLOCK, &signals, nullptr);
 
   RealLoad load;
