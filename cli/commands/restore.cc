@@ -1,9 +1,11 @@
 #include <string>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "cli/args/option_types.h"
 #include "cli/commands/commands.h"
+#include "cli/exit_code.h"
 #include "cli/render/table.h"
 #include "cli/rpc/proto_text.h"
 #include "cli/rpc/session.h"
@@ -53,12 +55,13 @@ class RestoreCommand : public Command {
       session.io().out << (is_dry_run_ ? "nothing was changed\n"
                                        : "VMs keep these sizes: their mode is OBSERVE now\n");
     }
-    return is_dry_run_ ? absl::OkStatus() : CheckAllRestored(response);
+    return is_dry_run_ ? absl::OkStatus() : CheckAllRestored(session, response);
   }
 
  private:
   // An answer says that it was tried; each action says whether it worked.
-  static absl::Status CheckAllRestored(const scaler::v1::RestoreOriginalsResponse& response) {
+  static absl::Status CheckAllRestored(Session& session,
+                                       const scaler::v1::RestoreOriginalsResponse& response) {
     int64_t left = 0;
     std::string first;
     for (const scaler::v1::Action& action : response.actions()) {
@@ -66,10 +69,13 @@ class RestoreCommand : public Command {
         first = left++ == 0 ? action.error() : first;
       }
     }
-    return left == 0
-               ? absl::OkStatus()
-               : absl::FailedPreconditionError(absl::StrCat(left, " of ", response.actions_size(),
-                                                            " sizes were not restored: ", first));
+    if (left == 0) {
+      return absl::OkStatus();
+    }
+    absl::Status status = absl::FailedPreconditionError(
+        absl::StrCat(left, " of ", response.actions_size(), " sizes were not restored: ", first));
+    status.SetPayload(kAddressPayload, absl::Cord(session.options().AddressOf(Peer::kScaler)));
+    return status;
   }
 
   static absl::StatusOr<scaler::v1::RestoreOriginalsResponse> Restore(
