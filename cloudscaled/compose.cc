@@ -92,8 +92,6 @@ Composition Compose(const config::v1::CloudscaledConfig& config) {
   if (c.lbctl.state_path().empty()) {
     c.lbctl.set_state_path(StateFile(config, "lbctl.db"));
   }
-  // A reader and an actuator that share one simulated host are fine here; the services see no
-  // difference.
   return c;
 }
 

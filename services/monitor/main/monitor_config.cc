@@ -1,13 +1,11 @@
 #include "services/monitor/main/monitor_config.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <limits>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/rpc/main.h"
 #include "common/rpc/time_conversion.h"
 
 namespace cloudscale::monitor {
@@ -35,11 +33,6 @@ void RequireCount(Violations& faults, const std::string& path, int64_t value, in
   if (value != 0 && (value < low || value > high)) {
     faults.Add(path, absl::StrCat(value), absl::StrCat(low, " to ", high));
   }
-}
-
-std::string Hostname() {
-  std::array<char, 256> name{};
-  return gethostname(name.data(), name.size() - 1) == 0 ? std::string(name.data()) : "localhost";
 }
 
 absl::Duration Period(const config::v1::MonitorConfig& config) {
@@ -117,7 +110,7 @@ MonitorState::Config MakeStateConfig(const config::v1::MonitorConfig& config,
                                      const hypervisor::Capabilities& capabilities) {
   MonitorState::Config out;
   out.host_id = config.host_id();
-  out.hostname = Hostname();
+  out.hostname = rpc::HostName();
   out.backend = capabilities.backend;
   const std::pair<bool, const char*> named[] = {
       {capabilities.cpu_cap, "cpu_cap"},
