@@ -185,7 +185,7 @@ void DrawForecast(const ForecastChart& chart, const Plot& plot, Grid& grid) {
     if (horizon == chart.horizons.end()) {
       horizon = std::prev(chart.horizons.end());
     }
-    const auto column = static_cast<size_t>(plot.past_columns + k);
+    const auto column = static_cast<size_t>(plot.past_columns) + static_cast<size_t>(k);
     for (int row = RowOf(plot, horizon->high); row <= RowOf(plot, horizon->low); ++row) {
       grid[static_cast<size_t>(row)][column].is_band = true;
     }

@@ -10,7 +10,7 @@
 namespace cloudscale::rpc {
 namespace {
 
-constexpr size_t kMaxRequestBytes = 64 * 1024;
+constexpr size_t kMaxRequestBytes = size_t{64} * 1024;
 constexpr int kHttpThreads = 2;
 constexpr time_t kTimeoutSeconds = 5;
 

@@ -9,7 +9,6 @@
 #include "common/rpc/channel.h"
 #include "common/rpc/metrics_registry.h"
 #include "common/rpc/status_conversion.h"
-#include "common/rpc/writer_queue.h"
 #include "common/testing/status_matchers.h"
 #include "common/testing/temp_dir.h"
 #include "gmock/gmock.h"
@@ -24,32 +23,27 @@ using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
 
-// Streams numbered messages; `GetStatus` never answers, so that only a deadline can end it.
+// `GetStatus` never answers, so that only a deadline can end it.
 class TestService final : public monitor::v1::MonitorService::CallbackService {
  public:
-  class Stream final : public QueuedWriteReactor<monitor::v1::WatchSnapshotsResponse> {
+  // Writes one message and then waits for its end.
+  class Stream final : public grpc::ServerWriteReactor<monitor::v1::WatchSnapshotsResponse> {
    public:
-    Stream(size_t capacity, std::atomic<int>* closed)
-        : QueuedWriteReactor(capacity), closed_(closed) {}
+    explicit Stream(std::atomic<int>* closed) : closed_(closed) { StartWrite(&message_); }
+    void OnCancel() override { Finish(grpc::Status(grpc::StatusCode::CANCELLED, "stopping")); }
+    void OnDone() override {
+      ++*closed_;
+      delete this;
+    }
 
    private:
-    void OnClosed() override { ++*closed_; }
+    const monitor::v1::WatchSnapshotsResponse message_;
     std::atomic<int>* const closed_;
   };
 
   grpc::ServerWriteReactor<monitor::v1::WatchSnapshotsResponse>* WatchSnapshots(
       grpc::CallbackServerContext*, const monitor::v1::WatchSnapshotsRequest*) override {
-    auto* stream = new Stream(4, &closed);
-    for (int i = 0; i < messages; ++i) {
-      monitor::v1::WatchSnapshotsResponse message;
-      message.set_sequence(i);
-      stream->Push(std::move(message));
-    }
-    dropped = stream->dropped_count();
-    if (finish) {
-      stream->FinishWith(grpc::Status::OK, /*drain=*/true);
-    }
-    return stream;
+    return new Stream(&closed);
   }
 
   grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext*,
@@ -73,10 +67,7 @@ class TestService final : public monitor::v1::MonitorService::CallbackService {
     return reactor;
   }
 
-  int messages = 3;
-  bool finish = true;
   std::atomic<int> closed = 0;
-  std::atomic<int64_t> dropped = 0;
 };
 
 class ServerTest : public ::testing::Test {
@@ -105,40 +96,7 @@ class ServerTest : public ::testing::Test {
   std::unique_ptr<monitor::v1::MonitorService::Stub> stub_;
 };
 
-TEST_F(ServerTest, StreamsInOrderAndEndsWhenDrained) {
-  StartServer({});
-  grpc::ClientContext context;
-  auto reader = stub_->WatchSnapshots(&context, {});
-  monitor::v1::WatchSnapshotsResponse message;
-  std::vector<int64_t> seen;
-  while (reader->Read(&message)) {
-    seen.push_back(message.sequence());
-  }
-  EXPECT_TRUE(reader->Finish().ok());
-  EXPECT_THAT(seen, ::testing::ElementsAre(0, 1, 2));
-}
-
-TEST_F(ServerTest, P17SlowReaderLosesTheOldestAndIsBounded) {
-  service_.messages = 100;
-  StartServer({});
-  grpc::ClientContext context;
-  auto reader = stub_->WatchSnapshots(&context, {});
-  monitor::v1::WatchSnapshotsResponse message;
-  int64_t last = -1;
-  int64_t count = 0;
-  while (reader->Read(&message)) {
-    EXPECT_GT(message.sequence(), last);
-    last = message.sequence();
-    ++count;
-  }
-  EXPECT_TRUE(reader->Finish().ok());
-  EXPECT_EQ(last, 99);
-  EXPECT_EQ(count + service_.dropped, 100);
-  EXPECT_LE(count, 6);
-}
-
 TEST_F(ServerTest, ShutdownEndsOpenStreams) {
-  service_.finish = false;
   config::v1::ServerConfig config;
   config.mutable_limits()->mutable_shutdown_grace()->set_nanos(100'000'000);
   StartServer(config);

@@ -8,9 +8,9 @@
 
 namespace cloudscale::testing {
 
-inline const absl::Status& GetStatus(const absl::Status& status) { return status; }
+inline absl::Status GetStatus(const absl::Status& status) { return status; }
 template <typename T>
-const absl::Status& GetStatus(const absl::StatusOr<T>& status_or) {
+absl::Status GetStatus(const absl::StatusOr<T>& status_or) {
   return status_or.status();
 }
 

@@ -18,7 +18,7 @@
 namespace cloudscale::hypervisor::cgroup {
 namespace {
 
-constexpr size_t kMaxFileBytes = 64 * 1024;
+constexpr size_t kMaxFileBytes = size_t{64} * 1024;
 
 absl::StatusCode CodeFromErrno(int error) {
   switch (error) {

@@ -45,7 +45,7 @@ struct SeriesState {
 };
 
 inline constexpr int32_t kStateFormatVersion = 1;
-inline constexpr size_t kMaxStateBytes = 64 * 1024;
+inline constexpr size_t kMaxStateBytes = size_t{64} * 1024;
 // History kept in a state; older steps are left out so that the bound holds.
 inline constexpr size_t kMaxStateHistory = 4096;
 

@@ -252,14 +252,13 @@ void PlanningEngine::ShareHost(Resource resource, const HostObservation& o,
     const bool is_uncapped = resource == Resource::kCpu && !vm.cpu_cap;
     const double held = Held(vm, resource, &vms_.at(vm.uuid).of(resource));
     Claim claim{.weight = w.inputs.policy->weight, .service_class = w.inputs.policy->service_class};
-    if (w.inputs.policy->mode < Mode::kCanary) {
-      claim.floor = claim.wish = held;  // advice moves nobody else
+    const bool is_advice = w.inputs.policy->mode < Mode::kCanary;  // it moves nobody else
+    if (is_advice || (resource == Resource::kCpu && is_uncapped && !d.wants_change())) {
+      claim.floor = claim.wish = held;
     } else if (resource == Resource::kMemory) {
       // Freed memory counts only once it is free, and only what is free is given.
       claim.floor = held;
       claim.wish = std::max(claim.floor, d.target);
-    } else if (!d.wants_change() && is_uncapped) {
-      claim.floor = claim.wish = held;
     } else {
       const Bounds& bounds = w.inputs.policy->of(resource);
       const double least =

@@ -49,9 +49,6 @@ struct Worker {
 constexpr std::array<Worker, 3> kWorkers = {
     {{"web-1", "web", 0.45, 48}, {"db-1", "bursty", 0.35, 96}, {"batch-1", "batch", 0.20, 32}}};
 
-// Short enough to see several rounds in a minute.
-constexpr int kPeriodSeconds = 30;
-
 std::string BesideThisProgram(const std::string& name) {
   std::array<char, 4096> path{};
   const ssize_t length = readlink("/proc/self/exe", path.data(), path.size() - 1);

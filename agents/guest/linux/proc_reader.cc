@@ -13,7 +13,7 @@
 namespace cloudscale::guest {
 namespace {
 
-constexpr size_t kMaxBytes = 256 * 1024;
+constexpr size_t kMaxBytes = size_t{256} * 1024;
 
 std::optional<std::string> ReadText(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -69,8 +69,9 @@ class LbctlComponent final : public rpc::Component {
   absl::Status Open(const config::v1::LbctlConfig& config, std::unique_ptr<Balancer> balancer) {
     CS_ASSIGN_OR_RETURN(core_,
                         LbctlCore::Open(OptionsOf(config), std::move(balancer), environment_));
-    core_->set_on_polled(
-        [this](const BalancerView& view) { hub_->Publish(BalancerServiceImpl::ToMessage(view)); });
+    core_->set_on_polled([this](const BalancerView& view) {
+      hub_->Publish(BalancerServiceImpl::ToMessage(view), environment_.clock.MonoNow());
+    });
     service_ = std::make_unique<BalancerServiceImpl>(
         *core_, engine_, hub_, PollPeriodOf(config),
         config.has_haproxy() ? config.haproxy().socket_path() : "simulated");

@@ -81,10 +81,8 @@ void BalancerServiceImpl::FillServer(const ServerKey& key, const ServerInfo& aft
 BalancerServiceImpl::Reactor* BalancerServiceImpl::SetWeight(Context* context,
                                                              const v1::SetWeightRequest* request,
                                                              v1::SetWeightResponse* response) {
-  Violations violations;
-  Check(*request, violations);
   return Change(
-      context, violations, request, response,
+      context, FaultsOf(*request), request, response,
       [this, request, response](BalancerControl& control) -> absl::Status {
         const ServerKey key = KeyOf(*request);
         CS_ASSIGN_OR_RETURN(
@@ -103,13 +101,11 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::SetWeight(Context* context,
 BalancerServiceImpl::Reactor* BalancerServiceImpl::SetServerState(
     Context* context, const v1::SetServerStateRequest* request,
     v1::SetServerStateResponse* response) {
-  Violations violations;
-  Check(*request, violations);
-  return Change(context, violations, request, response,
+  return Change(context, FaultsOf(*request), request, response,
                 [this, request, response](BalancerControl& control) -> absl::Status {
                   const ServerKey key = KeyOf(*request);
                   ServerState state = ServerState::kReady;
-                  CS_CHECK(FromWire(request->state(), &state));  // by Check above
+                  CS_CHECK(FromWire(request->state(), &state));  // by FaultsOf above
                   CS_ASSIGN_OR_RETURN(const ServerChange change,
                                       control.SetState(key, state, request->reason(), core_.Now(),
                                                        request->validate_only()));
@@ -122,10 +118,8 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::SetServerState(
 BalancerServiceImpl::Reactor* BalancerServiceImpl::SetServerAddress(
     Context* context, const v1::SetServerAddressRequest* request,
     v1::SetServerAddressResponse* response) {
-  Violations violations;
-  Check(*request, violations);
   return Change(
-      context, violations, request, response,
+      context, FaultsOf(*request), request, response,
       [this, request, response](BalancerControl& control) -> absl::Status {
         const ServerKey key = KeyOf(*request);
         CS_ASSIGN_OR_RETURN(
@@ -143,9 +137,7 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::SetServerAddress(
 BalancerServiceImpl::Reactor* BalancerServiceImpl::AddServer(Context* context,
                                                              const v1::AddServerRequest* request,
                                                              v1::AddServerResponse* response) {
-  Violations violations;
-  Check(*request, violations);
-  return Change(context, violations, request, response,
+  return Change(context, FaultsOf(*request), request, response,
                 [this, request, response](BalancerControl& control) -> absl::Status {
                   const NewServer server{.key = KeyOf(*request),
                                          .endpoint = {.address = NormalAddress(request->address()),
@@ -163,20 +155,17 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::AddServer(Context* context,
 
 BalancerServiceImpl::Reactor* BalancerServiceImpl::RemoveServer(
     Context* context, const v1::RemoveServerRequest* request, v1::RemoveServerResponse* response) {
-  Violations violations;
-  Check(*request, violations);
-  return Change(context, violations, request, response, [this, request](BalancerControl& control) {
-    return control.RemoveServer(KeyOf(*request), core_.Now(), request->validate_only());
-  });
+  return Change(
+      context, FaultsOf(*request), request, response, [this, request](BalancerControl& control) {
+        return control.RemoveServer(KeyOf(*request), core_.Now(), request->validate_only());
+      });
 }
 
 BalancerServiceImpl::Reactor* BalancerServiceImpl::ApplyPlan(Context* context,
                                                              const v1::ApplyPlanRequest* request,
                                                              v1::ApplyPlanResponse* response) {
-  Violations violations;
-  Check(*request, violations);
   return Change(
-      context, violations, request, response,
+      context, FaultsOf(*request), request, response,
       [this, request, response](BalancerControl& control) -> absl::Status {
         CS_RETURN_IF_ERROR(control.Poll(core_.Now()));
         const auto view = control.view();
@@ -206,10 +195,8 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::ApplyPlan(Context* context,
 BalancerServiceImpl::Reactor* BalancerServiceImpl::Reconcile(Context* context,
                                                              const v1::ReconcileRequest* request,
                                                              v1::ReconcileResponse* response) {
-  Violations violations;
-  Check(*request, violations);
   return Change(
-      context, violations, request, response,
+      context, FaultsOf(*request), request, response,
       [this, request, response](BalancerControl& control) -> absl::Status {
         const Scope scope{.backend = request->backend(), .server = request->server()};
         std::shared_ptr<const BalancerView> view;
@@ -238,8 +225,7 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::Reconcile(Context* context,
 
 BalancerServiceImpl::Reactor* BalancerServiceImpl::DrainServer(
     Context* context, const v1::DrainServerRequest* request, v1::DrainServerResponse* response) {
-  Violations violations;
-  Check(*request, violations);
+  Violations violations = FaultsOf(*request);
   const absl::Duration timeout =
       request->has_timeout() ? FromProto(request->timeout()) : kDefaultDrainTimeout;
   if (!request->validate_only()) {

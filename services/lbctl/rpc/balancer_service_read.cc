@@ -191,43 +191,30 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::GetStats(Context* context,
 grpc::ServerWriteReactor<v1::WatchStatsResponse>* BalancerServiceImpl::WatchStats(
     Context*, const v1::WatchStatsRequest* request) {
   Violations violations;
+  rpc::WatchOptions options = rpc::ParseWatch(*request, violations);
   Check(*request, violations);
   if (!violations.empty()) {
-    class Refusal final : public grpc::ServerWriteReactor<v1::WatchStatsResponse> {
-     public:
-      explicit Refusal(const absl::Status& status) { Finish(rpc::ToGrpcStatus(status)); }
-      void OnDone() override { delete this; }
-    };
-    return new Refusal(violations.ToStatus());
+    return new rpc::RefusedStream<v1::WatchStatsResponse>(violations.ToStatus());
   }
   const absl::Duration period =
       request->has_period() ? FromProto(request->period()) : absl::Seconds(1);
   // Polls are the grid; half a poll of room keeps a period of one poll from skipping every other.
-  auto select =
-      [backend = request->backend(), wait = period - poll_period_ / 2, last = absl::InfinitePast()](
-          const v1::WatchStatsResponse& message) mutable -> std::optional<v1::WatchStatsResponse> {
-    const absl::Time at = FromProto(message.sample_time());
-    if (at >= last && at - last < wait) {
-      return std::nullopt;
-    }
-    last = at;
-    if (backend.empty()) {
-      return message;
-    }
-    v1::WatchStatsResponse selected;
-    selected.set_sequence(message.sequence());
-    *selected.mutable_sample_time() = message.sample_time();
-    for (const auto& candidate : message.backends()) {
-      if (candidate.name() == backend) {
-        *selected.add_backends() = candidate;
-      }
-    }
-    return selected;
-  };
-  return hub_->Open(
-      request->has_resume_from() ? std::optional<int64_t>(request->resume_from()) : std::nullopt,
-      request->has_heartbeat_period() ? FromProto(request->heartbeat_period()) : absl::Seconds(5),
-      std::move(select));
+  options.min_period = period - poll_period_ / 2;
+  return hub_->Open<v1::WatchStatsResponse>(
+      std::move(options), {},
+      [backend = request->backend()](const v1::WatchStatsResponse& message,
+                                     v1::WatchStatsResponse* out) {
+        if (backend.empty()) {
+          *out = message;
+          return;
+        }
+        *out->mutable_sample_time() = message.sample_time();
+        for (const auto& candidate : message.backends()) {
+          if (candidate.name() == backend) {
+            *out->add_backends() = candidate;
+          }
+        }
+      });
 }
 
 BalancerServiceImpl::Reactor* BalancerServiceImpl::ListDrift(Context* context,

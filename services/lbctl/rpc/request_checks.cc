@@ -120,14 +120,8 @@ void Check(const v1::RemoveServerRequest& request, Violations& v) {
 }
 
 void Check(const v1::WatchStatsRequest& request, Violations& v) {
-  if (request.has_heartbeat_period()) {
-    RequireSeconds(v, "heartbeat_period", request.heartbeat_period(), 1, 60);
-  }
   if (request.has_period()) {
     RequireSeconds(v, "period", request.period(), 0.1, 60);
-  }
-  if (request.has_resume_from() && request.resume_from() < 1) {
-    v.Add("resume_from", absl::StrCat(request.resume_from()), "1 or more");
   }
 }
 

@@ -19,6 +19,14 @@ void Check(const v1::WatchStatsRequest& request, Violations& violations);
 void Check(const v1::ApplyPlanRequest& request, Violations& violations);
 void Check(const v1::ReconcileRequest& request, Violations& violations);
 
+// All faults of one request.
+template <typename Request>
+[[nodiscard]] Violations FaultsOf(const Request& request) {
+  Violations violations;
+  Check(request, violations);
+  return violations;
+}
+
 // Brings an IPv4 or IPv6 address to the form that the system prints; empty when it is none.
 [[nodiscard]] std::string NormalAddress(const std::string& address);
 

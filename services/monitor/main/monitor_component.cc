@@ -96,7 +96,7 @@ void MonitorComponent::Stop() {
     }
   }
   link_.Stop();
-  state_.hub()->CloseAll(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the monitor is stopping"));
+  state_.hub()->Close();
   guest_handlers_.CloseAll();
 }
 

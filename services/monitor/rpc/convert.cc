@@ -218,20 +218,42 @@ GuestReport FromWire(const guest::v1::GuestReport& report) {
   out.memory_total_bytes = report.memory_total_bytes();
   out.memory_available_bytes = report.memory_available_bytes();
   out.memory_free_bytes = report.memory_free_bytes();
-  if (report.has_memory_cached_bytes()) out.memory_cached_bytes = report.memory_cached_bytes();
-  if (report.has_swap_total_bytes()) out.swap_total_bytes = report.swap_total_bytes();
-  if (report.has_swap_free_bytes()) out.swap_free_bytes = report.swap_free_bytes();
-  if (report.has_swap_in_bytes()) out.swap_in_bytes = report.swap_in_bytes();
-  if (report.has_swap_out_bytes()) out.swap_out_bytes = report.swap_out_bytes();
-  if (report.has_major_fault_count()) out.major_fault_count = report.major_fault_count();
-  if (report.has_oom_kill_count()) out.oom_kill_count = report.oom_kill_count();
+  if (report.has_memory_cached_bytes()) {
+    out.memory_cached_bytes = report.memory_cached_bytes();
+  }
+  if (report.has_swap_total_bytes()) {
+    out.swap_total_bytes = report.swap_total_bytes();
+  }
+  if (report.has_swap_free_bytes()) {
+    out.swap_free_bytes = report.swap_free_bytes();
+  }
+  if (report.has_swap_in_bytes()) {
+    out.swap_in_bytes = report.swap_in_bytes();
+  }
+  if (report.has_swap_out_bytes()) {
+    out.swap_out_bytes = report.swap_out_bytes();
+  }
+  if (report.has_major_fault_count()) {
+    out.major_fault_count = report.major_fault_count();
+  }
+  if (report.has_oom_kill_count()) {
+    out.oom_kill_count = report.oom_kill_count();
+  }
   out.cpu_pressure = FromWirePressure(report.has_cpu_pressure(), report.cpu_pressure());
   out.memory_pressure = FromWirePressure(report.has_memory_pressure(), report.memory_pressure());
   out.io_pressure = FromWirePressure(report.has_io_pressure(), report.io_pressure());
-  if (report.has_run_queue_length()) out.run_queue_length = report.run_queue_length();
-  if (report.has_load_average()) out.load_average = report.load_average();
-  if (report.has_cpu_steal_ratio()) out.cpu_steal_ratio = report.cpu_steal_ratio();
-  if (report.has_vcpu_count()) out.vcpu_count = report.vcpu_count();
+  if (report.has_run_queue_length()) {
+    out.run_queue_length = report.run_queue_length();
+  }
+  if (report.has_load_average()) {
+    out.load_average = report.load_average();
+  }
+  if (report.has_cpu_steal_ratio()) {
+    out.cpu_steal_ratio = report.cpu_steal_ratio();
+  }
+  if (report.has_vcpu_count()) {
+    out.vcpu_count = report.vcpu_count();
+  }
   return out;
 }
 

@@ -86,9 +86,10 @@ void ForecastBoard::Update(const std::string& host_id,
 void ForecastBoard::KeepOnly(std::set<std::string> uuids) {
   MutexLock lock(&mutex_);
   known_ = std::move(uuids);
-  std::erase_if(forecasts_, [&](const auto& entry) {
-    return !entry.first.first.empty() && !known_.contains(entry.first.first);
-  });
+  for (auto it = forecasts_.begin(); it != forecasts_.end();) {
+    const std::string& uuid = it->first.first;
+    it = !uuid.empty() && !known_.contains(uuid) ? forecasts_.erase(it) : std::next(it);
+  }
 }
 
 void ForecastBoard::AddTo(int64_t sequence, absl::Duration period,

@@ -50,48 +50,16 @@ absl::Status UnknownVm(const std::string& uuid) {
   return absl::NotFoundError(absl::StrCat("vm ", uuid, " is not on this host"));
 }
 
-// Checks what both Watch calls share; returns the heartbeat period.
-template <typename Request>
-absl::Duration CheckWatch(const Request& request, Violations& faults) {
-  if (request.has_resume_from() && request.resume_from() < 1) {
-    faults.Add("resume_from", absl::StrCat(request.resume_from()), "1 or more");
-  }
-  if (!request.has_heartbeat_period()) {
-    return absl::Seconds(5);
-  }
-  const absl::Duration period = FromProto(request.heartbeat_period());
-  if (period < absl::Seconds(1) || period > absl::Seconds(60)) {
-    faults.Add("heartbeat_period", absl::FormatDuration(period), "1 s to 60 s");
-  }
-  return period;
-}
-
-// A stream that is refused: the only thing it ever sends is its status.
-template <typename Response>
-class RefusedStream final : public grpc::ServerWriteReactor<Response> {
- public:
-  explicit RefusedStream(const absl::Status& status) { this->Finish(ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
-};
-
-template <typename Response>
-typename WatchReactor<Response>::Events StreamEvents(MetricSink& metrics, MonitorState& state,
-                                                     const char* stream) {
-  const std::shared_ptr<WatchHub> hub = state.hub();
-  typename WatchReactor<Response>::Events events;
-  events.on_dropped = [&metrics, stream](int64_t lost) {
+// Lets the metrics follow the streams of `state`.
+void CountStreams(MetricSink& metrics, MonitorState& state, const char* stream,
+                  rpc::WatchOptions& options) {
+  options.on_dropped = [&metrics, stream](int64_t lost) {
     metrics.Count("cloudscale_monitor_watch_dropped_total", {{"stream", stream}},
                   static_cast<double>(lost));
   };
-  events.on_closed = [&metrics, hub] {
+  options.on_closed = [&metrics, hub = state.hub()] {
     metrics.Set("cloudscale_monitor_watch_streams", {}, static_cast<double>(hub->size()));
   };
-  return events;
-}
-
-template <typename Request>
-std::optional<int64_t> ResumeFrom(const Request& request) {
-  return request.has_resume_from() ? std::optional<int64_t>(request.resume_from()) : std::nullopt;
 }
 
 }  // namespace
@@ -291,51 +259,49 @@ grpc::ServerUnaryReactor* MonitorHandlers::ListSamples(grpc::CallbackServerConte
 grpc::ServerWriteReactor<v1::WatchSnapshotsResponse>* MonitorHandlers::WatchSnapshots(
     grpc::CallbackServerContext* /*context*/, const v1::WatchSnapshotsRequest* request) {
   Violations faults;
-  const absl::Duration heartbeat = CheckWatch(*request, faults);
+  rpc::WatchOptions options = rpc::ParseWatch(*request, faults);
   if (request->vm_uuids_size() > kMaxFilterVms) {
     faults.Add("vm_uuids", absl::StrCat(request->vm_uuids_size(), " entries"), "at most 1000");
   }
   if (!faults.empty()) {
-    return new RefusedStream<v1::WatchSnapshotsResponse>(faults.ToStatus());
+    return new rpc::RefusedStream<v1::WatchSnapshotsResponse>(faults.ToStatus());
   }
   const std::set<std::string> wanted(request->vm_uuids().begin(), request->vm_uuids().end());
-  auto fill = [wanted](const v1::ObservationBatch& batch, v1::WatchSnapshotsResponse* out) {
-    if (wanted.empty()) {
-      *out->mutable_snapshot() = batch.snapshot();
-      return;
-    }
-    *out->mutable_snapshot()->mutable_header() = batch.snapshot().header();
-    *out->mutable_snapshot()->mutable_host() = batch.snapshot().host();
-    for (const v1::VmSample& sample : batch.snapshot().vms()) {
-      if (wanted.contains(sample.vm_uuid())) {
-        *out->mutable_snapshot()->add_vms() = sample;
-      }
-    }
-  };
-  auto* reactor = new WatchReactor<v1::WatchSnapshotsResponse>(
-      state_.hub(), state_.config().watch_queue_length, heartbeat, std::move(fill),
-      StreamEvents<v1::WatchSnapshotsResponse>(metrics_, state_, "snapshots"));
-  reactor->Start(ResumeFrom(*request));
+  CountStreams(metrics_, state_, "snapshots", options);
+  auto* stream = state_.hub()->Open<v1::WatchSnapshotsResponse>(
+      std::move(options), {},
+      [wanted](const v1::ObservationBatch& batch, v1::WatchSnapshotsResponse* out) {
+        if (wanted.empty()) {
+          *out->mutable_snapshot() = batch.snapshot();
+          return;
+        }
+        *out->mutable_snapshot()->mutable_header() = batch.snapshot().header();
+        *out->mutable_snapshot()->mutable_host() = batch.snapshot().host();
+        for (const v1::VmSample& sample : batch.snapshot().vms()) {
+          if (wanted.contains(sample.vm_uuid())) {
+            *out->mutable_snapshot()->add_vms() = sample;
+          }
+        }
+      });
   metrics_.Set("cloudscale_monitor_watch_streams", {}, static_cast<double>(state_.hub()->size()));
-  return reactor;
+  return stream;
 }
 
 grpc::ServerWriteReactor<v1::WatchObservationsResponse>* MonitorHandlers::WatchObservations(
     grpc::CallbackServerContext* /*context*/, const v1::WatchObservationsRequest* request) {
   Violations faults;
-  const absl::Duration heartbeat = CheckWatch(*request, faults);
+  rpc::WatchOptions options = rpc::ParseWatch(*request, faults);
   if (!faults.empty()) {
-    return new RefusedStream<v1::WatchObservationsResponse>(faults.ToStatus());
+    return new rpc::RefusedStream<v1::WatchObservationsResponse>(faults.ToStatus());
   }
-  auto fill = [](const v1::ObservationBatch& batch, v1::WatchObservationsResponse* out) {
-    *out->mutable_observation() = batch;
-  };
-  auto* reactor = new WatchReactor<v1::WatchObservationsResponse>(
-      state_.hub(), state_.config().watch_queue_length, heartbeat, std::move(fill),
-      StreamEvents<v1::WatchObservationsResponse>(metrics_, state_, "observations"));
-  reactor->Start(ResumeFrom(*request));
+  CountStreams(metrics_, state_, "observations", options);
+  auto* stream = state_.hub()->Open<v1::WatchObservationsResponse>(
+      std::move(options), {},
+      [](const v1::ObservationBatch& batch, v1::WatchObservationsResponse* out) {
+        *out->mutable_observation() = batch;
+      });
   metrics_.Set("cloudscale_monitor_watch_streams", {}, static_cast<double>(state_.hub()->size()));
-  return reactor;
+  return stream;
 }
 
 }  // namespace cloudscale::monitor

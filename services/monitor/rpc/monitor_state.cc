@@ -9,7 +9,8 @@ namespace cloudscale::monitor {
 
 MonitorState::MonitorState(Config config)
     : config_(std::move(config)),
-      hub_(std::make_shared<WatchHub>(config_.watch_queue_length)),
+      hub_(ObservationHub::Create(
+          {.kept = config_.watch_queue_length, .queue_length = config_.watch_queue_length})),
       history_(config_.history_samples, config_.forget_after),
       guests_(config_.guest_reports) {}
 
@@ -34,7 +35,7 @@ void MonitorState::Publish(MonoTime now, const HostSnapshot& snapshot,
     newest_ = batch;
     progress_ = std::move(progress);
   }
-  hub_->Publish(std::move(batch));
+  hub_->Publish(std::move(batch), now);
 }
 
 std::shared_ptr<const v1::ObservationBatch> MonitorState::newest() const {

@@ -9,14 +9,16 @@
 
 #include "absl/time/time.h"
 #include "cloudscale/monitor/v1/monitor.pb.h"
+#include "common/rpc/serving/watch_hub.h"
 #include "common/sync/mutex.h"
 #include "common/time/clock.h"
 #include "services/monitor/guest_reports.h"
 #include "services/monitor/rpc/forecast_board.h"
-#include "services/monitor/rpc/watch_hub.h"
 #include "services/monitor/sample_history.h"
 
 namespace cloudscale::monitor {
+
+using ObservationHub = rpc::WatchHub<v1::ObservationBatch>;
 
 // What handlers share with the sampling loop. Each part locks for itself and for short; the newest
 // batch is an immutable snapshot, so that reading it holds nobody up.
@@ -47,7 +49,7 @@ class MonitorState {
 
   [[nodiscard]] const Config& config() const { return config_; }
   [[nodiscard]] ForecastBoard& forecasts() { return forecasts_; }
-  [[nodiscard]] const std::shared_ptr<WatchHub>& hub() { return hub_; }
+  [[nodiscard]] const std::shared_ptr<ObservationHub>& hub() { return hub_; }
 
   // Makes `snapshot` the newest: history, watchers, and what the unary calls answer.
   void Publish(MonoTime now, const HostSnapshot& snapshot, common::v1::LinkState predictor_link,
@@ -68,7 +70,7 @@ class MonitorState {
  private:
   const Config config_;
   ForecastBoard forecasts_;
-  const std::shared_ptr<WatchHub> hub_;
+  const std::shared_ptr<ObservationHub> hub_;
   mutable Mutex mutex_;
   std::shared_ptr<const v1::ObservationBatch> newest_ ABSL_GUARDED_BY(mutex_);
   Progress progress_ ABSL_GUARDED_BY(mutex_);

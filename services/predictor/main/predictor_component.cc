@@ -1,5 +1,6 @@
 #include "services/predictor/main/predictor_component.h"
 
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,7 +57,8 @@ PredictorOptions OptionsOf(const config::v1::PredictorConfig& config) {
     for (const auto& horizon : config.horizons()) {
       // Multiples are checked by the validation.
       const absl::Duration length = rpc::FromProto(horizon);
-      options.horizons.push_back(static_cast<int>(absl::FDivDuration(length, options.step) + 0.5));
+      options.horizons.push_back(
+          static_cast<int>(std::lround(absl::FDivDuration(length, options.step))));
     }
   }
   if (!config.quantile_ratios().empty()) {

@@ -127,7 +127,7 @@ absl::StatusOr<std::unique_ptr<rpc::Component>> MakeScalerComponent(
   CS_RETURN_IF_ERROR(violations.ToStatus());
   std::unique_ptr<Journal> journal;
   if (config.journal_path().empty()) {
-    LogLine(LogLevel::kWarning, "journal_in_memory");
+    LogLine(LogLevel::kWarning, "journal_in_memory").Field("reason", "journal_path is empty");
     journal = std::make_unique<MemoryJournal>();
   } else {
     CS_ASSIGN_OR_RETURN(journal, SqliteJournal::Open(config.journal_path()));

@@ -78,53 +78,14 @@ ServerUnaryReactor* Change(Runtime& runtime, AnswerLog& answers, CallbackServerC
 }
 
 template <typename Response, typename Request>
-absl::StatusOr<typename WatchHub<Response>::Options> WatchOptions(const Request& in) {
-  typename WatchHub<Response>::Options options;
+grpc::ServerWriteReactor<Response>* Watch(rpc::WatchHub<Response>& hub, const Request& in,
+                                          typename rpc::WatchHub<Response>::Filter filter) {
   Violations v;
-  if (in.has_resume_from()) {
-    options.resume_from = in.resume_from();
-    if (in.resume_from() < 0) {
-      v.Add("resume_from", absl::StrCat(in.resume_from()), "0 or more");
-    }
-  }
-  if (in.has_heartbeat_period()) {
-    options.heartbeat_period = rpc::FromProto(in.heartbeat_period());
-    if (options.heartbeat_period < absl::Seconds(1) ||
-        options.heartbeat_period > absl::Seconds(60)) {
-      v.Add("heartbeat_period", absl::FormatDuration(options.heartbeat_period), "1s to 60s");
-    }
-  }
-  if constexpr (requires { in.min_period(); }) {
-    if (in.has_min_period()) {
-      options.min_period = rpc::FromProto(in.min_period());
-      if (options.min_period < absl::Milliseconds(100) || options.min_period > absl::Seconds(60)) {
-        v.Add("min_period", absl::FormatDuration(options.min_period), "0.1s to 60s");
-      }
-    }
-  }
+  rpc::WatchOptions options = rpc::ParseWatch(in, v);
   if (!v.empty()) {
-    return v.ToStatus();
+    return new rpc::RefusedStream<Response>(v.ToStatus());
   }
-  return options;
-}
-
-template <typename Response>
-class FailedStream final : public grpc::ServerWriteReactor<Response> {
- public:
-  explicit FailedStream(const absl::Status& status) { this->Finish(rpc::ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
-};
-
-template <typename Response, typename Request>
-grpc::ServerWriteReactor<Response>* Watch(WatchHub<Response>& hub, Runtime& runtime,
-                                          const Request& in,
-                                          typename WatchHub<Response>::Filter filter) {
-  auto options = WatchOptions<Response>(in);
-  if (!options.ok()) {
-    return new FailedStream<Response>(options.status());
-  }
-  options->filter = std::move(filter);
-  return hub.Open(*std::move(options), runtime.clock().MonoNow());
+  return hub.Open(std::move(options), std::move(filter));
 }
 
 bool ChangesSomething(const v1::Decision& d) {
@@ -238,12 +199,12 @@ ServerUnaryReactor* ScalerHandlers::ListConflicts(CallbackServerContext* context
 
 grpc::ServerWriteReactor<v1::WatchStatusResponse>* ScalerHandlers::WatchStatus(
     CallbackServerContext*, const v1::WatchStatusRequest* in) {
-  return Watch(runtime_.hubs().status, runtime_, *in, {});
+  return Watch(*runtime_.hubs().status, *in, {});
 }
 
 grpc::ServerWriteReactor<v1::WatchDecisionsResponse>* ScalerHandlers::WatchDecisions(
     CallbackServerContext*, const v1::WatchDecisionsRequest* in) {
-  return Watch(runtime_.hubs().decisions, runtime_, *in,
+  return Watch(*runtime_.hubs().decisions, *in,
                [uuid = in->vm_uuid(), changes = in->changes_only()](const auto& message) {
                  return (uuid.empty() || message.decision().vm_uuid() == uuid) &&
                         (!changes || ChangesSomething(message.decision()));
@@ -252,7 +213,7 @@ grpc::ServerWriteReactor<v1::WatchDecisionsResponse>* ScalerHandlers::WatchDecis
 
 grpc::ServerWriteReactor<v1::WatchActionsResponse>* ScalerHandlers::WatchActions(
     CallbackServerContext*, const v1::WatchActionsRequest* in) {
-  return Watch(runtime_.hubs().actions, runtime_, *in, [uuid = in->vm_uuid()](const auto& message) {
+  return Watch(*runtime_.hubs().actions, *in, [uuid = in->vm_uuid()](const auto& message) {
     return uuid.empty() || message.action().vm_uuid() == uuid;
   });
 }
@@ -290,7 +251,7 @@ ServerUnaryReactor* MigrationHandlers::ListMigrations(CallbackServerContext* con
 
 grpc::ServerWriteReactor<v1::WatchMigrationsResponse>* MigrationHandlers::WatchMigrations(
     CallbackServerContext*, const v1::WatchMigrationsRequest* in) {
-  return Watch(runtime_.hubs().migrations, runtime_, *in, {});
+  return Watch(*runtime_.hubs().migrations, *in, {});
 }
 
 }  // namespace cloudscale::scaler

@@ -17,15 +17,15 @@ ScalerCore::Sinks Runtime::MakeSinks() {
   sinks.decision = [this](const v1::Decision& decision) {
     v1::WatchDecisionsResponse message;
     *message.mutable_decision() = decision;
-    hubs_.decisions.Publish(std::move(message), clock_.MonoNow());
+    hubs_.decisions->Publish(std::move(message), clock_.MonoNow());
   };
   sinks.action = [this](const v1::Action& action) {
     v1::WatchActionsResponse message;
     *message.mutable_action() = action;
-    hubs_.actions.Publish(std::move(message), clock_.MonoNow());
+    hubs_.actions->Publish(std::move(message), clock_.MonoNow());
   };
   sinks.snapshot = [this](std::shared_ptr<const Snapshot> snapshot) {
-    hubs_.status.Publish(snapshot->view, clock_.MonoNow());
+    hubs_.status->Publish(snapshot->view, clock_.MonoNow());
     MutexLock lock(&mutex_);
     snapshot_ = std::move(snapshot);
   };
@@ -50,10 +50,10 @@ void Runtime::Stop() {
   }
   thread_.request_stop();
   thread_.join();
-  hubs_.status.Close();
-  hubs_.decisions.Close();
-  hubs_.actions.Close();
-  hubs_.migrations.Close();
+  hubs_.status->Close();
+  hubs_.decisions->Close();
+  hubs_.actions->Close();
+  hubs_.migrations->Close();
   while (std::optional<Command> waiting = commands_.TryPop()) {
     if (*waiting) {
       (*waiting)(nullptr);
@@ -113,10 +113,10 @@ void Runtime::Run(std::stop_token stop) {
       Wake();
     }
     const MonoTime now = clock_.MonoNow();
-    hubs_.status.Beat(now);
-    hubs_.decisions.Beat(now);
-    hubs_.actions.Beat(now);
-    hubs_.migrations.Beat(now);
+    hubs_.status->Beat(now);
+    hubs_.decisions->Beat(now);
+    hubs_.actions->Beat(now);
+    hubs_.migrations->Beat(now);
   }
 }
 

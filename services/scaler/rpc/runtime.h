@@ -7,10 +7,10 @@
 
 #include "absl/status/status.h"
 #include "cloudscale/scaler/v1/scaler_service.pb.h"
+#include "common/rpc/serving/watch_hub.h"
 #include "common/sync/bounded_queue.h"
 #include "common/sync/mutex.h"
 #include "services/scaler/rpc/scaler_core.h"
-#include "services/scaler/rpc/watch_hub.h"
 
 namespace cloudscale::scaler {
 
@@ -27,10 +27,16 @@ class Runtime {
   static constexpr size_t kMaxObservations = 16;
 
   struct Hubs {
-    WatchHub<v1::WatchStatusResponse> status{4, 16};
-    WatchHub<v1::WatchDecisionsResponse> decisions{1024, 1024};
-    WatchHub<v1::WatchActionsResponse> actions{1024, 256};
-    WatchHub<v1::WatchMigrationsResponse> migrations{16, 16};
+    template <typename Response>
+    using Hub = std::shared_ptr<rpc::WatchHub<Response>>;
+    Hub<v1::WatchStatusResponse> status =
+        rpc::WatchHub<v1::WatchStatusResponse>::Create({.kept = 4, .queue_length = 16});
+    Hub<v1::WatchDecisionsResponse> decisions =
+        rpc::WatchHub<v1::WatchDecisionsResponse>::Create({.kept = 1024, .queue_length = 1024});
+    Hub<v1::WatchActionsResponse> actions =
+        rpc::WatchHub<v1::WatchActionsResponse>::Create({.kept = 1024, .queue_length = 256});
+    Hub<v1::WatchMigrationsResponse> migrations =
+        rpc::WatchHub<v1::WatchMigrationsResponse>::Create({.kept = 16, .queue_length = 16});
   };
 
   explicit Runtime(Clock& clock) : clock_(clock) {}

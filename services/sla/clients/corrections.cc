@@ -45,13 +45,14 @@ CorrectionSender::CorrectionSender(Config config, const rpc::Environment& enviro
       rng_(Rng(environment.seed ^
                static_cast<uint64_t>(absl::ToUnixNanos(environment.clock.WallNow())))
                .Fork("sla-corrections")) {
-  const auto add = [this](const std::string& key, const char* peer, const std::string& address) {
-    common::v1::LinkState& state = links_[key].state;
-    state.set_peer(peer);
-    state.set_address(address);
-    state.set_health(address.empty() ? common::v1::LINK_HEALTH_OFF
-                                     : common::v1::LINK_HEALTH_CONNECTING);
-  };
+  const auto add = [this](const std::string& key, const char* peer, const std::string& address)
+                       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                         common::v1::LinkState& state = links_[key].state;
+                         state.set_peer(peer);
+                         state.set_address(address);
+                         state.set_health(address.empty() ? common::v1::LINK_HEALTH_OFF
+                                                          : common::v1::LINK_HEALTH_CONNECTING);
+                       };
   MutexLock lock(&mutex_);
   for (const std::string& address : config_.scaler_addresses) {
     add(ScalerKey(address), "scaler", address);

@@ -53,12 +53,13 @@ class SlaComponent final : public rpc::Component {
   ~SlaComponent() override { Stop(); }
 
   absl::Status Open(const config::v1::SlaConfig& config) {
-    CS_ASSIGN_OR_RETURN(core_, SlaCore::Open(config, environment_, corrections_,
-                                             [this](const Violation& violation) {
-                                               v1::WatchViolationsResponse message;
-                                               *message.mutable_violation() = ToWire(violation);
-                                               hub_->Publish(std::move(message));
-                                             }));
+    CS_ASSIGN_OR_RETURN(
+        core_,
+        SlaCore::Open(config, environment_, corrections_, [this](const Violation& violation) {
+          v1::WatchViolationsResponse message;
+          *message.mutable_violation() = ToWire(violation);
+          hub_->Publish(std::move(message), environment_.clock.MonoNow());
+        }));
     service_ = std::make_unique<SlaServiceImpl>(*core_, engine_, hub_, corrections_, environment_);
     return absl::OkStatus();
   }

@@ -224,30 +224,14 @@ void SlaServiceImpl::CloseStreams() {
 grpc::ServerWriteReactor<v1::WatchViolationsResponse>* SlaServiceImpl::WatchViolations(
     Context*, const v1::WatchViolationsRequest* request) {
   Violations violations;
-  const absl::Duration heartbeat =
-      request->has_heartbeat_period() ? FromProto(request->heartbeat_period()) : absl::Seconds(5);
-  RequireInRange(violations, "heartbeat_period", absl::ToDoubleSeconds(heartbeat), 1.0, 60.0);
-  if (request->has_resume_from() && request->resume_from() < 1) {
-    violations.Add("resume_from", absl::StrCat(request->resume_from()), "1 or more");
-  }
+  rpc::WatchOptions options = rpc::ParseWatch(*request, violations);
   if (!violations.empty()) {
-    class Refusal final : public grpc::ServerWriteReactor<v1::WatchViolationsResponse> {
-     public:
-      explicit Refusal(const absl::Status& status) { Finish(rpc::ToGrpcStatus(status)); }
-      void OnDone() override { delete this; }
-    };
-    return new Refusal(violations.ToStatus());
+    return new rpc::RefusedStream<v1::WatchViolationsResponse>(violations.ToStatus());
   }
-  return hub_->Open(
-      request->has_resume_from() ? std::optional<int64_t>(request->resume_from()) : std::nullopt,
-      heartbeat,
-      [application = request->application()](const v1::WatchViolationsResponse& message)
-          -> std::optional<v1::WatchViolationsResponse> {
-        if (!application.empty() && message.violation().application() != application) {
-          return std::nullopt;
-        }
-        return message;
-      });
+  return hub_->Open(std::move(options), [application = request->application()](
+                                            const v1::WatchViolationsResponse& message) {
+    return application.empty() || message.violation().application() == application;
+  });
 }
 
 SlaServiceImpl::Reactor* SlaServiceImpl::ListViolations(Context* context,

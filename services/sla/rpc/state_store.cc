@@ -137,7 +137,7 @@ absl::Status StateStore::SaveBuckets(const EngineChanges& changes) {
       // Minutes are read for two hours only; hours go with the objective's longest period.
       CS_RETURN_IF_ERROR(database_->Execute(
           "DELETE FROM bucket WHERE objective=? AND ((tier=0 AND start<?) OR start<?)",
-          {bucket.objective_id, start - 3 * 3600, start - int64_t{91} * 24 * 3600}));
+          {bucket.objective_id, start - int64_t{3} * 3600, start - int64_t{91} * 24 * 3600}));
     }
   }
   return absl::OkStatus();
