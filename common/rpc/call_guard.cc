@@ -1,9 +1,11 @@
 #include "common/rpc/call_guard.h"
 
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "grpcpp/server_context.h"
 
 namespace cloudscale::rpc {
@@ -13,23 +15,31 @@ namespace {
 constexpr absl::Duration kScanPeriod = absl::Milliseconds(50);
 
 // Waiting for connections to end is what this call is for.
-bool IsExempt(const char* method) { return absl::StrContains(method, "/Drain"); }
+bool IsExempt(absl::string_view method) { return absl::StrContains(method, "/Drain"); }
 
 class Interceptor final : public grpc::experimental::Interceptor {
  public:
   Interceptor(CallGuard* guard, Clock* clock, grpc::experimental::ServerRpcInfo* info)
-      : guard_(guard), clock_(clock), info_(info), start_(clock->MonoNow()) {}
+      : guard_(guard),
+        clock_(clock),
+        info_(info),
+        method_(info->method()),
+        start_(clock->MonoNow()) {}
 
   ~Interceptor() override {
     guard_->End(ticket_);
-    guard_->CountCall(info_->method(), code_, clock_->MonoNow() - start_);
+    // gRPC treats calls to methods that nobody serves as streams. Their names are the callers', of
+    // which there may be any number, so they share one label.
+    const bool is_unknown =
+        code_ == grpc::StatusCode::UNIMPLEMENTED &&
+        info_->type() == grpc::experimental::ServerRpcInfo::Type::BIDI_STREAMING;
+    guard_->CountCall(is_unknown ? "unknown" : method_, code_, clock_->MonoNow() - start_);
   }
 
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     using grpc::experimental::InterceptionHookPoints;
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_INITIAL_METADATA) &&
-        info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY &&
-        !IsExempt(info_->method())) {
+        info_->type() == grpc::experimental::ServerRpcInfo::Type::UNARY && !IsExempt(method_)) {
       ticket_ = guard_->Begin(info_->server_context());
     }
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
@@ -44,6 +54,8 @@ class Interceptor final : public grpc::experimental::Interceptor {
   CallGuard* const guard_;
   Clock* const clock_;
   grpc::experimental::ServerRpcInfo* const info_;
+  // A copy: of a call to an unknown method gRPC frees the name before this object.
+  const std::string method_;
   const MonoTime start_;
   CallGuard::Ticket ticket_ = 0;
   grpc::StatusCode code_ = grpc::StatusCode::CANCELLED;  // unless a status is sent
@@ -90,7 +102,7 @@ void CallGuard::End(Ticket ticket) {
   running_.erase(ticket);
 }
 
-void CallGuard::CountCall(const char* method, grpc::StatusCode code, absl::Duration took) {
+void CallGuard::CountCall(const std::string& method, grpc::StatusCode code, absl::Duration took) {
   if (metrics_ == nullptr) {
     return;
   }

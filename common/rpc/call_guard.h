@@ -31,7 +31,7 @@ class CallGuard {
   // After it returns `context` is not touched any more.
   void End(Ticket ticket);
 
-  void CountCall(const char* method, grpc::StatusCode code, absl::Duration took);
+  void CountCall(const std::string& method, grpc::StatusCode code, absl::Duration took);
 
  private:
   struct Entry {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <future>
 #include <thread>
 
 #include "cloudscale/monitor/v1/monitor_service.grpc.pb.h"
@@ -12,6 +13,7 @@
 #include "common/testing/status_matchers.h"
 #include "common/testing/temp_dir.h"
 #include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "httplib.h"
@@ -148,6 +150,26 @@ TEST_F(ServerTest, CountsCallsByMethodAndCode) {
   server_->Shutdown();
   EXPECT_THAT(metrics_.Expose(), HasSubstr("cloudscale_rpc_handled_total{code=\"0\",method="
                                            "\"/cloudscale.monitor.v1.MonitorService/GetHost\"} 1"));
+}
+
+TEST_F(ServerTest, P17CallsToUnknownMethodsShareOneLabel) {
+  StartServer({});
+  auto channel = MakeChannel(server_->address(), nullptr);
+  ASSERT_THAT(channel, IsOk());
+  for (const char* method : {"/no.such.Service/A", "/no.such.Service/B"}) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+    grpc::GenericStub stub(*channel);
+    const grpc::ByteBuffer request;
+    grpc::ByteBuffer response;
+    std::promise<grpc::Status> answer;
+    stub.UnaryCall(&context, method, {}, &request, &response,
+                   [&](grpc::Status status) { answer.set_value(std::move(status)); });
+    EXPECT_EQ(answer.get_future().get().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  }
+  server_->Shutdown();
+  EXPECT_THAT(metrics_.Expose(),
+              HasSubstr("cloudscale_rpc_handled_total{code=\"12\",method=\"unknown\"} 2"));
 }
 
 TEST_F(ServerTest, P13RefusesToListenBeyondLoopbackWithoutCertificates) {

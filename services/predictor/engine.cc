@@ -175,9 +175,20 @@ void PredictorEngine::ObserveSums(const ObservationBatch& batch, absl::Time time
 
 void PredictorEngine::MarkDue(const std::shared_ptr<Series>& series, Host& host) {
   if (!series->is_due) {
+    if (host.next_due > host.due.size() / 2) {
+      // Done with: without this a list that never runs empty would grow for ever.
+      host.due.erase(host.due.begin(),
+                     host.due.begin() + static_cast<std::ptrdiff_t>(host.next_due));
+      host.next_due = 0;
+    }
     series->is_due = true;
     host.due.push_back(series);
   }
+}
+
+size_t PredictorEngine::due_count(absl::string_view host_id) const {
+  const auto it = hosts_.find(host_id);
+  return it == hosts_.end() ? 0 : it->second->due.size() - it->second->next_due;
 }
 
 bool PredictorEngine::NextDue(absl::string_view host_id, Due& due) {

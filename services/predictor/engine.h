@@ -60,7 +60,10 @@ class PredictorEngine {
     std::shared_ptr<Series> series;
     ForecastJob job;
   };
-  // The next due series of the host; false when none is left. Reuses the buffers of `due`.
+  // Series of the host that are due now.
+  [[nodiscard]] size_t due_count(absl::string_view host_id) const;
+  // The next due series of the host; false when none is left. Reuses the buffers of `due`. Series
+  // that become due later come later.
   bool NextDue(absl::string_view host_id, Due& due);
   // Publishes; nullopt when overtaken meanwhile.
   std::optional<PublishedForecast> Commit(Due& due, absl::Time now);

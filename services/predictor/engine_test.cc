@@ -100,6 +100,39 @@ TEST(PredictorEngineTest, StepIsTheLargestSample) {
   EXPECT_DOUBLE_EQ(series.history_value(series.history_size() - 2), 3.5);
 }
 
+TEST(PredictorEngineTest, P17WhatBecomesDueDuringARoundComesAfterIt) {
+  auto engine = MakeEngine();
+  auto step = [&, sequence = int64_t{0}]() mutable {
+    const VmObservation vms[] = {{.vm_uuid = "vm-1", .resource = {Fresh(1), Observation()}},
+                                 {.vm_uuid = "vm-2", .resource = {Fresh(1), Observation()}}};
+    sequence += 10;
+    EXPECT_THAT(engine->Ingest({.host_id = "host",
+                                .boot_id = "boot",
+                                .sequence = sequence,
+                                .time = kStart + absl::Seconds(sequence),
+                                .monotonic_time = absl::Seconds(sequence),
+                                .vms = vms},
+                               kReceived),
+                cloudscale::testing::IsOk());
+  };
+  step();
+  step();
+  ASSERT_EQ(engine->due_count("host"), 3U);  // both VMs and their sum
+  PredictorEngine::Due due;
+  // The list never runs empty, and yet each series comes again only after the others.
+  std::vector<std::string> order;
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(engine->NextDue("host", due));
+    order.push_back(due.series->id().vm_uuid);
+    step();
+    EXPECT_EQ(engine->due_count("host"), 3U);
+  }
+  for (size_t i = 3; i < order.size(); ++i) {
+    EXPECT_EQ(order[i], order[i - 3]) << i;
+    EXPECT_NE(order[i], order[i - 1]) << i;
+  }
+}
+
 TEST(PredictorEngineTest, StepCanBeTheMean) {
   PredictorOptions options;
   options.aggregation = Aggregation::kMean;

@@ -226,18 +226,26 @@ void Runtime::ForecastHost(const std::string& host_id, Workspace& workspace,
       ++count;
     }
   };
-  bool has_next = WithEngine([&](PredictorEngine& engine) { return engine.NextDue(host_id, due); });
+  // What becomes due meanwhile waits for the next round, so that the answer is bounded in size and
+  // time even where steps end faster than they are forecast.
+  size_t left = 0;
+  bool has_next = WithEngine([&](PredictorEngine& engine) {
+    left = engine.due_count(host_id);
+    return left > 0 && engine.NextDue(host_id, due);
+  });
   while (has_next) {
     ComputeForecast(options_, workspace, due.job);
     const absl::Time now = clock_.WallNow();
+    --left;
     {
       MutexLock lock(&engine_mutex_);
       forecast = engine_->Commit(due, now);
-      has_next = engine_->NextDue(host_id, due);
+      has_next = left > 0 && engine_->NextDue(host_id, due);
     }
     add();
   }
   due.series.reset();
+  RequeueIfDue(host_id);
   if (count == 0) {
     return;
   }
@@ -256,6 +264,18 @@ void Runtime::ForecastHost(const std::string& host_id, Workspace& workspace,
   metrics_.Count("cloudscale_predictor_forecasts_total", {}, static_cast<double>(count));
   metrics_.ObserveSeconds("cloudscale_predictor_forecast_round_seconds", {},
                           absl::ToDoubleSeconds((clock_.MonoNow() - start) / clock_.speed()));
+}
+
+void Runtime::RequeueIfDue(const std::string& host_id) {
+  if (WithEngine([&](PredictorEngine& engine) { return engine.due_count(host_id); }) == 0) {
+    return;
+  }
+  MutexLock lock(&mutex_);
+  const auto it = streams_.find(host_id);
+  if (it != streams_.end() && !it->second.is_due) {
+    it->second.is_due = true;
+    due_hosts_.push_back(host_id);
+  }
 }
 
 void Runtime::KeepStreamsAlive() {

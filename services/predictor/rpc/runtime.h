@@ -93,6 +93,7 @@ class Runtime {
   absl::Status Restore(CheckpointStore& store);
   void ForecastLoop(std::stop_token stop);
   void ForecastHost(const std::string& host_id, Workspace& workspace, PredictorEngine::Due& due);
+  void RequeueIfDue(const std::string& host_id);
   void KeepStreamsAlive();
   void CheckpointLoop(std::stop_token stop);
   void WriteCheckpoint();
