@@ -112,7 +112,7 @@ class CraneState final : public RatioState {
     }
     CutOutliers(buffers);
     Fft& fft = ThreadSizingWorkspace().models.fft;
-    if (!HasPeriod(buffers.series, period, fft)) {
+    if (!HasPeriod(buffers.series, period, fft, buffers.estimate)) {
       return false;
     }
     const double slot_hours = 24.0 / static_cast<double>(day_.count());

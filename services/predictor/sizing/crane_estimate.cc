@@ -62,7 +62,7 @@ void KeptLines(const CraneEstimator& estimator, absl::Span<const double> series,
 
 }  // namespace
 
-bool HasPeriod(absl::Span<const double> series, size_t period, Fft& fft) {
+bool HasPeriod(absl::Span<const double> series, size_t period, Fft& fft, CraneBuffers& buffers) {
   CS_CHECK(period >= 2);
   const size_t n = series.size();
   if (n < 2 * period) {
@@ -78,9 +78,8 @@ bool HasPeriod(absl::Span<const double> series, size_t period, Fft& fft) {
   if (!(std::sqrt(variance) > 1e-9 * scale)) {
     return false;
   }
-  std::vector<std::complex<double>> spectrum;
-  fft.Forward(series, spectrum);
-  const double power = std::norm(spectrum[n / period]);
+  fft.Forward(series, buffers.spectrum);
+  const double power = std::norm(buffers.spectrum[n / period]);
   const auto count = static_cast<double>(n);
   if (power <= count * variance * (std::log(count / 2) - std::log(kShuffleRank))) {
     return false;

@@ -11,13 +11,20 @@ namespace cloudscale::predictor {
 // The parts of Crane's DSP predictor (github.com/gocrane/crane, pkg/prediction/dsp) on a series of
 // parts of the capacity in slots of equal length.
 
+struct CraneBuffers {
+  std::vector<std::complex<double>> spectrum;
+  std::vector<double> amplitudes;
+  std::vector<double> values;
+};
+
 // Whether `series` repeats with `period` slots, at least two of which it must hold:
 // * the power of the period's line is above that of 99 % of the highest lines of the same values in
 //   random order. Crane shuffles 100 times; by the law of the largest of n / 2 exponential
 //   variables the same bound is n var (ln(n / 2) - ln(0.01)), which needs no random numbers;
 // * the autocorrelation has its highest value from 0.8 to 1.2 periods within 5 % of the period, and
 //   is above 0.1 there. Crane fits slopes on both sides of a peak.
-[[nodiscard]] bool HasPeriod(absl::Span<const double> series, size_t period, Fft& fft);
+[[nodiscard]] bool HasPeriod(absl::Span<const double> series, size_t period, Fft& fft,
+                             CraneBuffers& buffers);
 
 // The error that Crane compares estimators by, a mean over slots: (x' - x) / x where too high,
 // -ln(1 - (x - x') / x) / ln(1.25) where too low. Slots of no demand do not count.
@@ -35,12 +42,6 @@ struct CraneEstimator {
 // The published candidates: transforms that keep (3, 1.0) or (50, 0.05), margins 1, 10, 15 and 20
 // %, and the largest value of each phase with the same margins.
 [[nodiscard]] absl::Span<const CraneEstimator> CraneEstimators();
-
-struct CraneBuffers {
-  std::vector<std::complex<double>> spectrum;
-  std::vector<double> amplitudes;
-  std::vector<double> values;
-};
 
 // `series`, whole periods, gives the period after it. `slot_hours` is the length of a slot.
 void CraneForecast(const CraneEstimator& estimator, absl::Span<const double> series, size_t period,
