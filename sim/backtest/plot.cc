@@ -384,8 +384,8 @@ std::string FrontierPlot(const BacktestResult& result, Loop loop, int hold) {
   frame.height = std::max(520.0, 120 + 15.5 * static_cast<double>(methods.size()));
   frame.right = 250;
   Svg svg(frame, "Waste against violations",
-          absl::StrFormat("%d trace%s, %s loop, a cap holds %d step%s; lower left is better; the "
-                          "ends name waste at %g %% violations",
+          absl::StrFormat("%d trace%s, %s loop, a cap holds %d step%s; lower left is better; "
+                          "labels give the waste at %g %%",
                           result.bases.size(), result.bases.size() == 1 ? "" : "s", LoopName(loop),
                           hold, hold == 1 ? "" : "s", 100 * result.reference_target));
   const auto x_of = [&](double violation) {
