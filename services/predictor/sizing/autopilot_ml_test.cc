@@ -171,6 +171,18 @@ TEST(AutopilotMlTest, FollowsTheRecursionsOfThePublication) {
   }
 }
 
+TEST(AutopilotMlTest, RecoversWhenItSeesOnlyWhatItAllows) {
+  const auto state = StartMethod("autopilot_ml", CpuTraits());
+  int over = 0;
+  for (int t = 0; t < 1000; ++t) {
+    const double demand = t < 300 ? 0.1 : 0.5;
+    const double size = state->Size(1);
+    over += t >= 300 && demand > size ? 1 : 0;
+    state->Observe({.demand = std::min(demand, size), .is_censored = demand > size});
+  }
+  EXPECT_LT(over, 60);
+}
+
 TEST(AutopilotMlTest, DearOverrunsAreRare) {
   double rate_before = 1;
   for (const double price : {2.0, 15.0, 250.0}) {

@@ -141,6 +141,20 @@ TEST(CloudScaleTest, SizeIsForecastPlusTheLargerPadding) {
   }
 }
 
+TEST(CloudScaleTest, BurstPaddingCountsWhereTheForecastIsRight) {
+  std::vector<double> demand;
+  for (int t = 0; t < 60; ++t) {
+    demand.push_back(t % 2 == 0 ? 0.3 : 0.5);
+  }
+  Fft fft;
+  BurstPadding burst;
+  const double padding = burst.Compute(demand, fft);
+  ASSERT_GT(padding, 0.05);
+  const auto state = StartMethod("cloudscale", CpuTraits());
+  ObserveAll(*state, demand);
+  EXPECT_NEAR(state->Size(1), 0.3 + padding, 1e-12);
+}
+
 TEST(CloudScaleTest, RemedialPaddingCountsWhereThereAreNoBursts) {
   // Too short for bursts.
   const auto state = StartMethod("cloudscale", CpuTraits());

@@ -8,6 +8,8 @@ namespace cloudscale::predictor {
 namespace {
 
 constexpr double kSmallestRatio = 1e-12;
+// A held-back demand counts as so much more than was seen of it.
+constexpr double kCensoredLift = 1.2;
 
 double Bounded(double ratio, double floor) {
   return std::isfinite(ratio) ? std::clamp(std::max(ratio, floor), 0.0, 1.0) : 1.0;
@@ -46,8 +48,9 @@ void RatioState::Observe(const StepDemand& step) {
   sample.ratio = sample.seen;
   if (step.is_censored) {
     HoldFloor();
+    sample.ratio = std::min(1.0, kCensoredLift * sample.seen);
     if (has_observed_) {
-      sample.ratio = Bounded(ExpectedRatio(1), sample.seen);
+      sample.ratio = Bounded(ExpectedRatio(1), sample.ratio);
     }
   } else {
     size_floor_ = 0;

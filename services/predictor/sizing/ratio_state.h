@@ -15,8 +15,10 @@ namespace cloudscale::predictor {
 // not fully known:
 //
 // * Demand above the capacity counts as the capacity; parts below 1e-12 count as zero.
-// * Of a censored step the method learns max(demand, what it expected): a lower bound is no reason
-//   to expect less.
+// * Of a censored step the method learns max(1.2 * demand, what it expected). A lower bound is no
+//   reason to expect less, and a method that took it for the demand itself would never see that its
+//   size was too small: it would follow its own size down. The fifth is what the Kubernetes VPA
+//   adds to the usage of a container that ran out of memory.
 // * After a gap, and as long as steps are censored, the size and the expectation are at least what
 //   they were before, for as long a horizon as was asked for last. The first step that is known
 //   ends this.

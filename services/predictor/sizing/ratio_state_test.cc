@@ -68,13 +68,15 @@ TEST(RatioStateTest, PartsOfTheCapacity) {
 TEST(RatioStateTest, LearnsNoLessThanItExpectedFromACensoredStep) {
   ScriptedState state(CpuTraits());
   state.Observe({.demand = 0.1, .is_censored = true});
-  EXPECT_EQ(state.last.ratio, 0.1);  // nothing was expected yet
+  EXPECT_DOUBLE_EQ(state.last.ratio, 0.12);  // nothing was expected yet
   state.Observe({.demand = 0.1, .is_censored = true});
   EXPECT_EQ(state.last.ratio, 0.4);
   EXPECT_EQ(state.last.seen, 0.1);
   EXPECT_TRUE(state.last.is_censored);
   state.Observe({.demand = 0.7, .is_censored = true});
-  EXPECT_EQ(state.last.ratio, 0.7);
+  EXPECT_DOUBLE_EQ(state.last.ratio, 0.84);
+  state.Observe({.demand = 0.9, .is_censored = true});
+  EXPECT_EQ(state.last.ratio, 1);
   state.Observe({.demand = 0.1});
   EXPECT_EQ(state.last.ratio, 0.1);
 }

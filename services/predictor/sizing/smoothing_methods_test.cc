@@ -141,12 +141,17 @@ TEST(HoltWintersTest, TheDayGoesOnInAGap) {
   for (; t < 6 * 96; ++t) {
     state->Observe({.demand = demand(t)});
   }
-  state->Skip(40);
-  t += 40;
-  for (; t < 6 * 96 + 60; ++t) {
-    state->Observe({.demand = demand(t)});
+  state->Skip(60);
+  t += 60;
+  state->Observe({.demand = demand(t)});
+  ++t;
+  // Of the next 30 steps: through the low of the night into the morning.
+  double largest = 0;
+  for (int h = 0; h < 30; ++h) {
+    largest = std::max(largest, demand(t + h));
   }
-  EXPECT_NEAR(state->Expected(1), demand(t), 0.03);
+  EXPECT_GT(std::abs(largest - demand(t)), 0.05);
+  EXPECT_NEAR(state->Expected(30), largest, 0.04);
 }
 
 TEST(DaySlotsTest, ShortStepsShareSlots) {
