@@ -36,7 +36,7 @@ struct TraceScore {
   double mean_cap = 0;
   double mean_under = 0;      // demand above the cap
   double mean_over = 0;       // cap above the demand
-  std::vector<float> depths;  // (demand - cap) / demand of each violation
+  std::vector<float> depths = {};  // (demand - cap) / demand of each violation
 };
 
 // Scores one step after the other. Thread safety: thread-compatible.
