@@ -34,8 +34,8 @@ struct TraceBasis {
 struct TraceScore {
   double violation_ratio = 0;
   double mean_cap = 0;
-  double mean_under = 0;      // demand above the cap
-  double mean_over = 0;       // cap above the demand
+  double mean_under = 0;           // demand above the cap
+  double mean_over = 0;            // cap above the demand
   std::vector<float> depths = {};  // (demand - cap) / demand of each violation
 };
 
