@@ -364,6 +364,13 @@ TEST_F(CliTest, BacktestComparesMethodsWithoutAServer) {
   EXPECT_EQ(Json()["runs"][0]["loop"], "closed");
   EXPECT_EQ(Json()["runs"][0]["sweep"][0]["knob"], 1.5);
   EXPECT_EQ(Json()["traces"][0]["name"], "web");
+  // Lists do not swallow the files behind them; `--trace` may be given twice.
+  const std::string other = dir.Write("db.csv", RecordedDemand());
+  ASSERT_EQ(RunAlone({"backtest", "--trace", "web", "--trace", "db", "--methods", "last", file,
+                      other, "--json"}),
+            0)
+      << err_;
+  EXPECT_EQ(Json()["traces"].size(), 2U);
 }
 
 TEST_F(CliTest, BacktestDrawsPlots) {

@@ -67,19 +67,22 @@ class BacktestCommand : public Command {
         ->required();
     app.add_option("--methods,-m", methods_, "by name, or 'all' (default)")
         ->type_name("NAME,...")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     app.add_option("--hold", holds_, "steps that a cap holds (default 1)")
         ->type_name("STEPS,...")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     app.add_flag("--closed-loop", is_closed_,
                  "methods see only min(demand, cap), as in production");
     app.add_option("--targets", targets_,
                    "shares of steps with too little (default 0.01,0.02,0.05)")
         ->type_name("RATIO,...")
-        ->delimiter(',');
+        ->delimiter(',')
+        ->allow_extra_args(false);
     app.add_option("--trace", traces_, "only this trace of the files; repeatable")
         ->type_name("NAME")
-        ->expected(1);
+        ->allow_extra_args(false);
     app.add_option("--knob", knob_, "one setting for every method instead of its sweep")
         ->type_name("NUMBER");
     AddDuration(app, "--step", &step_, "between rows (default: found from their times)");
