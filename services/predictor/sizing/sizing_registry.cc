@@ -6,6 +6,7 @@
 #include "services/predictor/sizing/ewma.h"
 #include "services/predictor/sizing/history_methods.h"
 #include "services/predictor/sizing/holt.h"
+#include "services/predictor/sizing/portfolio.h"
 #include "services/predictor/sizing/seasonal_naive.h"
 #include "services/predictor/sizing/sizing_method.h"
 #include "services/predictor/sizing/vpa.h"
@@ -33,6 +34,7 @@ constexpr std::unique_ptr<SizingMethod> (*kFactories[])() = {
     &MakeMax24Method,
     &MakeMax6Method,
     &MakeMeanMethod,
+    &MakePortfolioMethod,
     &MakePressMethod,
     &MakeSeasonalNaiveMethod,
     &MakeSignatureMethod,
