@@ -115,7 +115,9 @@ std::vector<Row> CalibrationRows(const MethodResult& r) {
   for (const Calibration& c : r.calibration) {
     rows.push_back(
         {r.method, Percent(c.asked, 2), Percent(c.got, 2), Number(c.got / c.asked, 2),
-         absl::StrFormat("%s of %d", Percent(c.long_traces_near_ratio, 0), c.long_traces)});
+         c.long_traces == 0
+             ? "-"
+             : absl::StrFormat("%s of %d", Percent(c.long_traces_near_ratio, 0), c.long_traces)});
   }
   return rows;
 }
