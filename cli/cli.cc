@@ -27,6 +27,7 @@ CommandList AllCommands() {
   commands.push_back(MakeAccuracyCommand());
   commands.push_back(MakeModelsCommand());
   commands.push_back(MakeRetrainCommand());
+  commands.push_back(MakeBacktestCommand());
   commands.push_back(MakeWhyCommand());
   commands.push_back(MakeDecisionsCommand());
   commands.push_back(MakeActionsCommand());

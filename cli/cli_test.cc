@@ -1,7 +1,9 @@
 #include "cli/cli.h"
 
+#include <filesystem>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "cli/testing/fake_services.h"
 #include "common/rpc/server.h"
@@ -335,6 +337,65 @@ TEST_F(CliTest, VersionAnswersWithoutAServerToo) {
   server_->Shutdown();
   EXPECT_EQ(Run({"version", "--json"}), 0);
   EXPECT_TRUE(Json()["server"].is_null());
+}
+
+// Two days of samples at 5 minutes that go up and down.
+std::string RecordedDemand() {
+  std::string text = "t,value\n";
+  for (int i = 0; i < 576; ++i) {
+    absl::StrAppend(&text, 300 * i, ",", 0.1 + 0.05 * ((i * 7) % 12), "\n");
+  }
+  return text;
+}
+
+TEST_F(CliTest, BacktestComparesMethodsWithoutAServer) {
+  server_->Shutdown();
+  cloudscale::testing::TempDir dir;
+  const std::string file = dir.Write("web.csv", RecordedDemand());
+  ASSERT_EQ(RunAlone({"backtest", file, "--methods", "max24,last", "--hold", "1,6"}), 0) << err_;
+  EXPECT_THAT(out_, AllOf(HasSubstr("Open loop, a cap holds 1 step, 1 trace\n"),
+                          HasSubstr("a cap holds 6 steps"), HasSubstr("max24"), HasSubstr("last")));
+  EXPECT_THAT(out_, Not(HasSubstr("max6")));
+  EXPECT_THAT(err_, IsEmpty());  // progress is for terminals
+  ASSERT_EQ(RunAlone({"backtest", file, "--methods", "max24", "--closed-loop", "--json", "--jobs",
+                      "3", "--knob", "1.5"}),
+            0)
+      << err_;
+  EXPECT_EQ(Json()["runs"][0]["loop"], "closed");
+  EXPECT_EQ(Json()["runs"][0]["sweep"][0]["knob"], 1.5);
+  EXPECT_EQ(Json()["traces"][0]["name"], "web");
+  // Lists do not swallow the files behind them; `--trace` may be given twice.
+  const std::string other = dir.Write("db.csv", RecordedDemand());
+  ASSERT_EQ(RunAlone({"backtest", "--trace", "web", "--trace", "db", "--methods", "last", file,
+                      other, "--json"}),
+            0)
+      << err_;
+  EXPECT_EQ(Json()["traces"].size(), 2U);
+}
+
+TEST_F(CliTest, BacktestDrawsPlots) {
+  cloudscale::testing::TempDir dir;
+  const std::string file = dir.Write("web.csv", RecordedDemand());
+  ASSERT_EQ(RunAlone({"backtest", file, "-m", "max24", "--plot", dir.File("plots")}), 0) << err_;
+  EXPECT_THAT(out_, AllOf(HasSubstr("plots/frontier-open-hold1.svg"),
+                          HasSubstr("plots/trace-web-max24-open-hold1.svg")));
+  EXPECT_TRUE(std::filesystem::exists(dir.File("plots/trace-web-max24-open-hold1.svg")));
+}
+
+TEST_F(CliTest, BacktestRefusesMistakesWithExitCodeTwo) {
+  cloudscale::testing::TempDir dir;
+  const std::string file = dir.Write("web.csv", RecordedDemand());
+  EXPECT_EQ(RunAlone({"backtest", file, "--methods", "oracle"}), 2);
+  EXPECT_THAT(err_, AllOf(HasSubstr("no method 'oracle'; known: "), HasSubstr("max24")));
+  EXPECT_EQ(RunAlone({"backtest", dir.Write("bad.csv", "t,value\n0,1\n60,x\n")}), 2);
+  EXPECT_THAT(err_, HasSubstr("bad.csv:3: column 2 (value): found 'x', expected a number"));
+  EXPECT_EQ(RunAlone({"backtest", dir.File("none.csv")}), 2);
+  EXPECT_EQ(RunAlone({"backtest", file, "--trace", "db"}), 2);
+  EXPECT_THAT(err_, HasSubstr("no trace 'db'"));
+  EXPECT_EQ(RunAlone({"backtest", file, "--targets", "2"}), 2);
+  EXPECT_EQ(RunAlone({"backtest", file, "--hold", "0"}), 2);
+  EXPECT_EQ(RunAlone({"backtest", file, "--capacity", "0"}), 2);
+  EXPECT_EQ(RunAlone({"backtest"}), 2);
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
                          .err = std::cerr,
                          .is_in_terminal = isatty(STDIN_FILENO) == 1,
                          .is_out_terminal = isatty(STDOUT_FILENO) == 1,
+                         .is_err_terminal = isatty(STDERR_FILENO) == 1,
                          .size = TerminalSize,
                          .is_colour_wanted = IsColourWanted()};
   const std::vector<std::string> args(argv + (argc > 0 ? 1 : 0), argv + argc);

@@ -1,0 +1,133 @@
+#include "services/predictor/sizing/analog_memory.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace cloudscale::predictor {
+namespace {
+
+constexpr float kLowestLogBandwidth = -7;
+// With fewer the bandwidth stays as it is.
+constexpr int32_t kFewMoments = 9;
+// Beyond it a moment counts less than a hundred-thousandth.
+constexpr float kFarthest = 12;
+constexpr size_t kTable = 768;
+// Steps of the future that are looked at for long holds.
+constexpr int kMaxSampledSteps = 8;
+
+// exp(-q) for q in [0, kFarthest], to within 0.8 %; the loop over moments spends its time here.
+const std::array<float, kTable + 1>& ExpTable() {
+  static const std::array<float, kTable + 1> table = [] {
+    std::array<float, kTable + 1> t{};
+    for (size_t i = 0; i <= kTable; ++i) {
+      t[i] = std::exp(-(static_cast<float>(i) + 0.5F) * kFarthest / kTable);
+    }
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace
+
+void AnalogMemory::Observe(float value) {
+  newest_ = static_cast<int32_t>((static_cast<size_t>(newest_) + kMoments - 1) % kMoments);
+  values_[static_cast<size_t>(newest_)] = value;
+  count_ = std::min<int32_t>(count_ + 1, kMoments);
+  // The ring in order of age is two runs, so that both loops are plain.
+  const auto count = static_cast<size_t>(count_);
+  const auto start = static_cast<size_t>(newest_);
+  const size_t first = std::min(count, kMoments - start);
+  for (size_t age = 1; age < first; ++age) {
+    const float difference = values_[start + age] - value;
+    distances_[age] = kFading * distances_[age] + difference * difference;
+  }
+  for (size_t age = std::max<size_t>(first, 1); age < count; ++age) {
+    const float difference = values_[age - first] - value;
+    distances_[age] = kFading * distances_[age] + difference * difference;
+  }
+}
+
+void AnalogMemory::Rescale(float factor) {
+  for (float& value : values_) {
+    value *= factor;
+  }
+  for (float& distance : distances_) {
+    distance *= factor * factor;
+  }
+}
+
+float AnalogMemory::Forecast(int steps, const GridDistribution& fallback, GridDistribution& levels,
+                             GridDistribution& changes) const {
+  const ValueGrid& grid = ValueGrid::Get();
+  const auto& exp_table = ExpTable();
+  std::array<float, ValueGrid::kSize + 1> level_weights{};
+  std::array<float, ValueGrid::kSize + 1> change_weights{};
+  const int sampled = std::min(steps, kMaxSampledSteps);
+  const float inverse = 0.5F * (1 - kFading) * std::exp(-2 * log_bandwidth_);
+  const auto count = static_cast<size_t>(count_);
+  const float present = at_age(0);
+  float total = 0;
+  // A moment needs `steps` values after it.
+  for (size_t age = static_cast<size_t>(steps); age < count; ++age) {
+    const float q = distances_[age] * inverse + static_cast<float>(age) * kRecency;
+    if (!(q < kFarthest)) {
+      continue;
+    }
+    const float weight = exp_table[static_cast<size_t>(q * (kTable / kFarthest))];
+    const float then = at_age(age);
+    for (int k = 1; k <= sampled; ++k) {
+      const auto ahead = static_cast<size_t>(k * steps / sampled);
+      const float value = at_age(age - ahead);
+      level_weights[grid.CellOf(value)] += weight;
+      change_weights[grid.CellOf(value - then + present)] += weight;
+    }
+    total += weight;
+  }
+  const auto parts = static_cast<float>(sampled);
+  const float scale = 1 / (total * parts + parts);
+  float level = 0;
+  float change = 0;
+  for (size_t i = 0; i < ValueGrid::kSize; ++i) {
+    level += level_weights[i];
+    change += change_weights[i];
+    levels[i] = (level + parts * fallback[i]) * scale;
+    changes[i] = (change + parts * fallback[i]) * scale;
+  }
+  return total;
+}
+
+void AnalogMemory::Adapt(float neighbours) {
+  if (count_ > kFewMoments) {
+    const bool is_far_off = neighbours < kNeighbours / 4 || neighbours > kNeighbours * 4;
+    const float step = is_far_off ? 0.15F : 0.05F;
+    log_bandwidth_ = std::clamp(log_bandwidth_ + (neighbours < kNeighbours ? step : -step),
+                                kLowestLogBandwidth, 0.0F);
+  }
+}
+
+AnalogMemory::Content AnalogMemory::content() const {
+  return {.values = values_,
+          .distances = distances_,
+          .log_bandwidth = log_bandwidth_,
+          .newest = newest_,
+          .count = count_};
+}
+
+bool AnalogMemory::Restore(const Content& content) {
+  const auto is_valid = [](float x) { return std::isfinite(x) && x >= 0; };
+  if (content.newest < 0 || content.newest >= static_cast<int32_t>(kMoments) || content.count < 0 ||
+      content.count > static_cast<int32_t>(kMoments) || !std::isfinite(content.log_bandwidth) ||
+      content.log_bandwidth > 0 || content.log_bandwidth < kLowestLogBandwidth ||
+      !std::all_of(content.values.begin(), content.values.end(), is_valid) ||
+      !std::all_of(content.distances.begin(), content.distances.end(), is_valid)) {
+    return false;
+  }
+  values_ = content.values;
+  distances_ = content.distances;
+  log_bandwidth_ = content.log_bandwidth;
+  newest_ = content.newest;
+  count_ = content.count;
+  return true;
+}
+
+}  // namespace cloudscale::predictor

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "services/predictor/sizing/value_grid.h"
+
+namespace cloudscale::predictor {
+
+// Forecasts by analogy: the moments of the past that were most like the present one, and what came
+// after each. How alike two moments are is the squared distance of the values up to them, those
+// further back counting less:
+//   D(t, a) = kFading · D(t-1, a) + (x[t-a] - x[t])²,
+// so that one step costs one pass over the memory. A moment counts exp(-D / 2b² - age / A); the
+// bandwidth b follows the series so that about kNeighbours moments count in full.
+// Source: nearest-neighbour prediction by delay embedding (Farmer and Sidorowich, 1987) with a
+// kernel, updated recursively. Values are parts of the capacity. State: 8 KiB. Thread safety:
+// thread-compatible.
+class AnalogMemory {
+ public:
+  static constexpr size_t kMoments = 1024;
+
+  void Observe(float value);
+  // All values are now to be read in units `factor` times as small.
+  void Rescale(float factor);
+
+  // Distribution of a step out of the next `steps`: from the values that came (`levels`) and from
+  // the changes that came, added to the present value (`changes`). `fallback` counts as one more
+  // neighbour, alone while there are no others. Returns how many moments counted, weights added up;
+  // `Adapt` takes that once a step. At least one value must have been observed.
+  float Forecast(int steps, const GridDistribution& fallback, GridDistribution& levels,
+                 GridDistribution& changes) const;
+  void Adapt(float neighbours);
+
+  [[nodiscard]] size_t size() const { return static_cast<size_t>(count_); }
+  // Value so many steps before the newest; age < size().
+  [[nodiscard]] float at_age(size_t age) const {
+    return values_[(static_cast<size_t>(newest_) + age) % kMoments];
+  }
+
+  // What a checkpoint holds; plain floats and integers only.
+  struct Content {
+    std::array<float, kMoments> values;
+    std::array<float, kMoments> distances;
+    float log_bandwidth;
+    int32_t newest;
+    int32_t count;
+  };
+  [[nodiscard]] Content content() const;
+  // False when the content is not one that `content` gives.
+  [[nodiscard]] bool Restore(const Content& content);
+
+ private:
+  static constexpr float kFading = 0.9F;
+  static constexpr float kNeighbours = 16;
+  static constexpr float kRecency = 1.0F / 4096;  // per step of age
+
+  std::array<float, kMoments> values_{};     // ring; newest_ is the newest, then older ones
+  std::array<float, kMoments> distances_{};  // by age; [0] unused
+  float log_bandwidth_ = -2;
+  int32_t newest_ = 0;
+  int32_t count_ = 0;
+};
+
+}  // namespace cloudscale::predictor

@@ -1,0 +1,251 @@
+#include "services/predictor/sizing/portfolio.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace cloudscale::predictor {
+namespace {
+
+constexpr float kJudgedQuantile = 0.9F;
+constexpr float kSharpness = 12;
+constexpr float kDepth = 4;
+constexpr float kImputedGrowth = 0.15F;
+// An expert with less weight than this is left out of the mixture.
+constexpr float kLeastWeight = 1e-3F;
+constexpr float kLeastPeak = 0.05F;
+constexpr float kDayResolution = 65535;
+constexpr int kPeakPeriod = 24;  // steps between looks at the peak, once there are as many twice
+
+float GainOf(double half_life) { return static_cast<float>(1 - std::exp2(-1 / half_life)); }
+
+}  // namespace
+
+Portfolio::Portfolio(const SeriesTraits& traits, double target)
+    : RatioState(traits),
+      day_steps_(static_cast<int>(std::min<int64_t>(StepsPerDay(traits), 1 << 30))),
+      day_slots_(std::min(day_steps_, kMaxDaySlots)),
+      loss_gain_(GainOf(std::max(100.0, day_steps_ / 2.0))),
+      histogram_fading_(1 - GainOf(std::max(300.0, 1.5 * day_steps_))),
+      slow_gain_(GainOf(std::max(48.0, day_steps_ / 2.0))),
+      peak_fading_(1 - GainOf(3.0 * day_steps_)),
+      day_(static_cast<size_t>(day_slots_)),
+      price_(target) {}
+
+size_t Portfolio::bytes() const { return sizeof(*this) + HeapBytes(day_); }
+
+float Portfolio::LargestOf(size_t count) const {
+  float largest = 0;
+  for (size_t age = 0; age < std::min(count, memory_.size()); ++age) {
+    largest = std::max(largest, memory_.at_age(age));
+  }
+  return largest;
+}
+
+// Largest demand of the same time a day ago, of the steps `from` to `to` relative to the next one.
+float Portfolio::Yesterday(int from, int to) const {
+  const int64_t first = std::max<int64_t>(step_ + from - day_steps_, 0);
+  const int64_t last = step_ + to - day_steps_;
+  const auto slot = [&](int64_t step) {
+    return static_cast<size_t>(step % day_steps_ * day_slots_ / day_steps_);
+  };
+  float largest = 0;
+  const int64_t stride = std::max(1, day_steps_ / day_slots_);
+  for (int64_t step = first; step < last + stride; step += stride) {
+    largest = std::max(largest, static_cast<float>(day_[slot(std::min(step, last))]));
+  }
+  return largest / kDayResolution;
+}
+
+void Portfolio::SetPoints(int steps) {
+  const float newest = memory_.at_age(0);
+  points_[0].Point(newest);
+  points_[1].Point(fast_.value());
+  points_[2].Point(LargestOf(6));
+  points_[3].Point(LargestOf(24));
+  points_[4].Point(slow_.value());
+  if (step_ <= day_steps_ || day_steps_ <= steps + 1) {
+    points_[5].Point(newest);
+    points_[6].Point(newest);
+    return;
+  }
+  points_[5].Point(Yesterday(-1, steps));
+  const float change = newest - Yesterday(-1, -1);
+  points_[6].Point(Yesterday(0, steps - 1) + 0.6F * change);
+}
+
+void Portfolio::Forecast(int steps) {
+  if (!is_stale_ && forecast_steps_ == steps) {
+    return;
+  }
+  is_stale_ = false;
+  forecast_steps_ = steps;
+  steps_since_forecast_ = 0;
+  SetPoints(steps);
+  const ValueGrid& grid = ValueGrid::Get();
+  std::array<GridDistribution, 2> analogs;
+  GridDistribution own;
+  points_[1].Distribution(own);
+  neighbours_ = memory_.Forecast(steps, own, analogs[0], analogs[1]);
+  for (size_t e = 0; e < kPoints; ++e) {
+    judged_[e] = std::clamp(points_[e].Quantile(kJudgedQuantile), ValueGrid::kLowest, 1.0F);
+  }
+  for (size_t a = 0; a < analogs.size(); ++a) {
+    const auto at = std::lower_bound(analogs[a].begin(), analogs[a].end() - 1, kJudgedQuantile);
+    judged_[kPoints + a] = grid[static_cast<size_t>(at - analogs[a].begin())];
+  }
+
+  float least = losses_[0].value();
+  for (const FadingMean& loss : losses_) {
+    least = std::min(least, loss.value());
+  }
+  std::array<float, kExperts> weights{};
+  float total = 0;
+  for (size_t e = 0; e < kExperts; ++e) {
+    const float excess = (losses_[e].value() - least) / std::max(least, 1e-6F);
+    weights[e] = std::exp(-kSharpness * excess);
+    weights[e] = weights[e] < kLeastWeight ? 0 : weights[e];
+    total += weights[e];
+  }
+  mixture_.fill(0);
+  for (size_t e = 0; e < kExperts; ++e) {
+    const float weight = weights[e] / total;
+    if (weight == 0) {
+      continue;
+    }
+    if (e < kPoints) {
+      points_[e].Distribution(own);
+    }
+    const GridDistribution& of = e < kPoints ? own : analogs[e - kPoints];
+    for (size_t k = 0; k < ValueGrid::kSize; ++k) {
+      mixture_[k] += weight * of[k];
+    }
+  }
+
+  // From the top down: moments of what lies above each candidate give the expected squared depth.
+  float above = 0;
+  float above_inverse = 0;
+  float above_square = 0;
+  float least_cost = INFINITY;
+  const auto price = static_cast<float>(price_.price());
+  // With x = 1 - size / demand on a flat series, price + depth price · x² > x for every x: what a
+  // deep violation saves is never worth it.
+  const float depth_price =
+      std::max(kDepth * std::max(price, static_cast<float>(price_.base())), 0.4F / price);
+  for (size_t k = ValueGrid::kSize; k-- > 0;) {
+    const float mass = (k + 1 < ValueGrid::kSize ? mixture_[k + 1] : 1.0F) - mixture_[k];
+    const float inverse = grid.inverse(k);
+    above += mass;
+    above_inverse += mass * inverse;
+    above_square += mass * inverse * inverse;
+    const float a = grid[k];
+    const float depth = above - 2 * a * above_inverse + a * a * above_square;
+    const float cost = a / peak_ + price * (1 - mixture_[k]) + depth_price * std::max(0.0F, depth);
+    if (cost <= least_cost) {
+      least_cost = cost;
+      size_ = a;
+    }
+  }
+}
+
+double Portfolio::SizeRatio(int steps) {
+  Forecast(steps);
+  return size_;
+}
+
+double Portfolio::ExpectedRatio(int steps) {
+  // The median of one step; over a longer time at least the largest of the recent past counts.
+  Forecast(std::max(1, forecast_steps_));
+  const double median = QuantileRatio(0.5);
+  return steps <= 1 ? median : std::max(median, QuantileRatio(std::exp2(-1.0 / steps)));
+}
+
+double Portfolio::QuantileRatio(double ratio) const {
+  const auto at = std::lower_bound(mixture_.begin(), mixture_.end() - 1, static_cast<float>(ratio));
+  return ValueGrid::Get()[static_cast<size_t>(at - mixture_.begin())];
+}
+
+void Portfolio::LearnDay(float value) {
+  const auto slot = [&](int64_t step) { return step % day_steps_ * day_slots_ / day_steps_; };
+  uint16_t& held = day_[static_cast<size_t>(slot(step_))];
+  const auto quantised = static_cast<uint16_t>(std::lround(value * kDayResolution));
+  const bool is_first = step_ == 0 || slot(step_) != slot(step_ - 1);
+  held = is_first ? quantised : std::max(held, quantised);
+}
+
+void Portfolio::LearnPeak(float value) {
+  for (float& weight : peak_histogram_) {
+    weight *= peak_fading_;
+  }
+  peak_histogram_[std::min<size_t>(kPeakBins - 1, static_cast<size_t>(value * kPeakBins))] += 1;
+  if (step_ % kPeakPeriod != kPeakPeriod - 1 && step_ >= 2 * kPeakPeriod) {
+    return;
+  }
+  float total = 0;
+  for (const float weight : peak_histogram_) {
+    total += weight;
+  }
+  float sum = 0;
+  size_t bin = 0;
+  while (bin + 1 < kPeakBins && (sum += peak_histogram_[bin]) < 0.99F * total) {
+    ++bin;
+  }
+  peak_ = std::max(kLeastPeak, static_cast<float>(bin + 1) / kPeakBins);
+}
+
+void Portfolio::Learn(const Sample& sample) {
+  if (memory_.size() > 0 && (forecast_steps_ == 0 || steps_since_forecast_ >= forecast_steps_)) {
+    Forecast(std::max(1, forecast_steps_));  // nobody asked, and yet there is something to learn
+  }
+  const bool has_forecast = forecast_steps_ > 0;
+  censored_run_ = sample.is_censored ? censored_run_ + 1 : 0;
+  const double imputed = sample.seen * (1 + kImputedGrowth * static_cast<float>(censored_run_));
+  const auto value = static_cast<float>(std::min(1.0, std::max(sample.ratio, imputed)));
+  if (has_forecast) {
+    const double applied = applied_ratio();
+    if (applied > 0) {  // else nobody has asked for a size yet
+      // At full size there is nothing more to give.
+      price_.Observe(applied < 1 && (sample.is_censored || sample.seen > applied + 1e-6));
+    }
+    for (size_t e = 0; e < kExperts; ++e) {
+      const float error = value - judged_[e];
+      losses_[e].Add(error > 0 ? kJudgedQuantile * error : (kJudgedQuantile - 1) * error,
+                     loss_gain_);
+    }
+    for (ResidualExpert& expert : points_) {
+      expert.Observe(value, histogram_fading_);
+    }
+    if (neighbours_) {
+      memory_.Adapt(*neighbours_);
+      neighbours_.reset();
+    }
+  }
+  fast_.Add(value, GainOf(3));
+  slow_.Add(value, slow_gain_);
+  memory_.Observe(value);
+  LearnDay(value);
+  LearnPeak(value);
+  ++step_;
+  ++steps_since_forecast_;
+  is_stale_ = true;
+}
+
+void Portfolio::Pass(int64_t steps) {
+  step_ += steps;
+  is_stale_ = true;
+}
+
+std::unique_ptr<SizingMethod> MakePortfolioMethod() {
+  return MakeMethod(
+      {.name = "portfolio",
+       .description = "Mixes cheap experts by what they were worth lately and takes the size that "
+                      "costs least, at a price that keeps the target violation ratio.",
+       .source = "CloudScale, docs/design/forecaster.md",
+       .knob = {.meaning = "target violation ratio",
+                .published = 0.02,
+                .sweep = {0.2, 0.12, 0.08, 0.05, 0.035, 0.02, 0.014, 0.01, 0.007, 0.005, 0.003}},
+       .start = [](const SeriesTraits& traits, double knob) -> std::unique_ptr<SizingState> {
+         return std::make_unique<Portfolio>(traits, knob);
+       }});
+}
+
+}  // namespace cloudscale::predictor

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "services/predictor/sizing/analog_memory.h"
+#include "services/predictor/sizing/price_controller.h"
+#include "services/predictor/sizing/ratio_state.h"
+#include "services/predictor/sizing/residual_expert.h"
+#include "services/predictor/sizing/value_grid.h"
+
+namespace cloudscale::predictor {
+
+// The default method. Cheap experts each give a distribution of the demand to come: seven point
+// forecasts with their residuals (last value, fast mean, largest of 6 and of 24, slow mean, the
+// same time yesterday, that corrected by today's level) and two by analogy (analog_memory.h). They
+// are mixed with weights exp(-kSharpness · (loss / least loss - 1)), the loss being the recent
+// pinball loss of each one's 90 % quantile. The size is the one that costs least:
+//   size / peak + price · (P(demand > size) + kDepth · E[((demand - size)+ / demand)²])
+// where the peak is the 99th percentile of demand so far and the price follows the target violation
+// ratio (price_controller.h). Depth counts squared and relative, since a step that gets half of
+// what it wants is worse than five that get 95 %.
+//
+// Censored steps count at least as what was seen, and as 15 % more with each in a row.
+// Source: this project; docs/design/forecaster.md has the measurements.
+// State: about 12.5 KiB. Cost per step: O(AnalogMemory::kMoments). Thread safety:
+// thread-compatible.
+class Portfolio final : public RatioState {
+ public:
+  // `target` in (0, 0.5].
+  Portfolio(const SeriesTraits& traits, double target);
+
+  [[nodiscard]] size_t bytes() const override;
+
+  // Demand of a step to come stays within this, in parts of the capacity, with this probability.
+  // Of the mixture behind the last `Size`; 1 before there is one.
+  [[nodiscard]] double QuantileRatio(double ratio) const;
+
+ protected:
+  void Learn(const Sample& sample) override;
+  void Pass(int64_t steps) override;
+  double SizeRatio(int steps) override;
+  double ExpectedRatio(int steps) override;
+
+ private:
+  static constexpr size_t kPoints = 7;
+  static constexpr size_t kExperts = kPoints + 2;
+  static constexpr size_t kPeakBins = 100;
+  static constexpr int kMaxDaySlots = 720;
+
+  struct FadingMean {
+    float sum = 0;
+    float weight = 0;
+    void Add(float value, float gain) {
+      sum += gain * (value - sum);
+      weight += gain * (1 - weight);
+    }
+    [[nodiscard]] float value() const { return weight > 0 ? sum / weight : 0; }
+  };
+
+  void Forecast(int steps);
+  void SetPoints(int steps);
+  [[nodiscard]] float Yesterday(int from, int to) const;
+  [[nodiscard]] float LargestOf(size_t count) const;
+  void LearnDay(float value);
+  void LearnPeak(float value);
+
+  // Per step, from the length of a day in steps.
+  const int day_steps_;
+  const int day_slots_;
+  const float loss_gain_;
+  const float histogram_fading_;
+  const float slow_gain_;
+  const float peak_fading_;
+
+  AnalogMemory memory_;
+  std::array<ResidualExpert, kPoints> points_;
+  std::array<FadingMean, kExperts> losses_;
+  std::array<float, kExperts> judged_{};  // quantile that each expert is judged by
+  FadingMean fast_;
+  FadingMean slow_;
+  std::vector<uint16_t> day_;  // largest demand per slot of the day, of the newest day
+  int64_t step_ = 0;
+  std::array<float, kPeakBins> peak_histogram_{};
+  float peak_ = 0.5F;
+  PriceController price_;
+  int censored_run_ = 0;
+
+  // What the last `Size` was made from.
+  GridDistribution mixture_{};
+  std::optional<float> neighbours_;  // until the next step adapts to it
+  float size_ = 1;
+  int forecast_steps_ = 0;  // that the forecast is for; 0: there is none
+  int steps_since_forecast_ = 0;
+  bool is_stale_ = true;  // a step came since
+};
+
+[[nodiscard]] std::unique_ptr<SizingMethod> MakePortfolioMethod();
+
+}  // namespace cloudscale::predictor
