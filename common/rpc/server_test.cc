@@ -160,12 +160,13 @@ TEST_F(ServerTest, P17CallsToUnknownMethodsShareOneLabel) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
     grpc::GenericStub stub(*channel);
-    const grpc::ByteBuffer request;
+    const grpc::Slice slice("x");
+    const grpc::ByteBuffer request(&slice, 1);
     grpc::ByteBuffer response;
-    std::promise<grpc::Status> answer;
+    auto answer = std::make_shared<std::promise<grpc::Status>>();
     stub.UnaryCall(&context, method, {}, &request, &response,
-                   [&](grpc::Status status) { answer.set_value(std::move(status)); });
-    EXPECT_EQ(answer.get_future().get().error_code(), grpc::StatusCode::UNIMPLEMENTED);
+                   [answer](grpc::Status status) { answer->set_value(std::move(status)); });
+    EXPECT_EQ(answer->get_future().get().error_code(), grpc::StatusCode::UNIMPLEMENTED);
   }
   server_->Shutdown();
   EXPECT_THAT(metrics_.Expose(),
