@@ -123,9 +123,10 @@ class KillEachProcess(unittest.TestCase):
 
     def assert_falls_are_measured(self, floor, since, what):
         """The loop goes on, so demand that really fell may take a cap along, but nothing else may."""
-        for name in (name for name, cap in self.caps().items() if cap < floor[name]):
+        for name, fallen in ((name, cap) for name, cap in self.caps().items() if cap < floor[name]):
             decisions = ctl_json("call", "cloudscale.scaler.v1.ScalerService/ListDecisions",
-                                 json.dumps({"page_size": 1000, "changes_only": True, "start_time": since}),
+                                 json.dumps({"page_size": 1000, "changes_only": True, "start_time": since,
+                                             "resource": "RESOURCE_CPU"}),
                                  address=self.daemons["scaler"].address)["decisions"]
             shrinks = [d for d in decisions if d["vm_name"] == name and d.get("action_id")
                        and d["target"] < d.get("previous", float("inf"))]
@@ -134,6 +135,8 @@ class KillEachProcess(unittest.TestCase):
                 self.assertFalse(d.get("is_reactive", False), f"{what}: {name} shrank without a forecast: {d}")
                 self.assertLessEqual(float(d["forecast_age"].rstrip("s")), FORECAST_AGE_SECONDS, d)
                 self.assertLessEqual(d["demand"], d["target"], f"{what}: {name} shrank below its demand")
+            decided = min(d["target"] for d in shrinks)
+            self.assertGreaterEqual(fallen, decided * 0.98, f"{what}: cap of {name} is below what was decided")
 
     def watch_dead(self, service, least):
         """Watches the caps while `service` is dead."""

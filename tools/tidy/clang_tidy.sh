@@ -16,8 +16,9 @@ mkdir -p "$cache"
 export build cache
 
 check_one() {
+  set -o pipefail
   local file=$1 key
-  key=$({ clang-tidy-19 --version; cat .clang-tidy; python3 tools/tidy/preprocess.py "$build" "$file"; } | sha256sum | cut -c1-40)
+  key=$({ clang-tidy-19 --version; cat .clang-tidy; python3 tools/tidy/preprocess.py "$build" "$file"; } | sha256sum | cut -c1-40) || return 1
   [[ -e $cache/$key ]] && return 0
   if clang-tidy-19 -p "$build" --quiet --warnings-as-errors='*' "$file" 2>/dev/null; then
     : >"$cache/$key"

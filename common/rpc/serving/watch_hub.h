@@ -29,8 +29,8 @@ struct WatchOptions {
   absl::Duration heartbeat_period = absl::Seconds(5);
   // Shortest time between two messages, in the time given to `Publish`; those between are skipped.
   absl::Duration min_period = absl::ZeroDuration();
-  // Told of messages that the reader lost, and of the end of the stream. Must not call the hub's
-  // `Publish`, `Beat`, `Open` or `Close`.
+  // Told of messages that the reader lost, and of the end of the stream. Called while the hub
+  // works: `on_dropped` must not call the hub at all, `on_closed` may call `size`.
   std::function<void(int64_t lost)> on_dropped;
   std::function<void()> on_closed;
 };
@@ -106,7 +106,7 @@ class WatchHub : public std::enable_shared_from_this<WatchHub<Message>> {
     Publish(std::make_shared<const Message>(std::move(message)), now);
   }
 
-  // To be called a few times a second: sends the heartbeats that are due.
+  // Sends the heartbeats that are due; they come late by up to the time between two calls.
   void Beat(MonoTime now) {
     MutexLock lock(&mutex_);
     for (StreamBase* stream : streams_) {
@@ -192,7 +192,10 @@ class WatchHub : public std::enable_shared_from_this<WatchHub<Message>> {
       response_.Clear();
       response_.set_sequence(last_sequence);
       response_.set_is_heartbeat(true);
+      SetDropped();
       Write();
+      last_write_ = now;
+      has_written_ = false;
     }
 
     void End() override {
@@ -248,13 +251,17 @@ class WatchHub : public std::enable_shared_from_this<WatchHub<Message>> {
         response_.Clear();
         fill_(*entry.message, &response_);
         response_.set_sequence(entry.sequence);
-        response_.set_dropped_count(lost_);
-        if (lost_ > 0 && options_.on_dropped) {
-          options_.on_dropped(lost_);
-        }
-        lost_ = 0;
+        SetDropped();
         Write();
       }
+    }
+
+    void SetDropped() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      response_.set_dropped_count(lost_);
+      if (lost_ > 0 && options_.on_dropped) {
+        options_.on_dropped(lost_);
+      }
+      lost_ = 0;
     }
 
     void Write() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

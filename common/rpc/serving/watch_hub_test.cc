@@ -205,8 +205,58 @@ TEST_F(WatchHubTest, HeartbeatsComeOnlyWhenQuiet) {
     EXPECT_TRUE(beat.is_heartbeat());
     EXPECT_EQ(beat.sequence(), 2);
   }
+  // The next one is due a period after this one, not after the call that follows.
+  service_.hub->Beat(start + absl::Seconds(11));
+  {
+    const std::jthread beats([&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        service_.hub->Beat(start + absl::Seconds(12));
+        std::this_thread::yield();
+      }
+    });
+    EXPECT_TRUE(Next(reader).is_heartbeat());
+  }
   Publish(1);
   EXPECT_EQ(Next(reader).sequence(), 3);  // and nothing in between
+}
+
+TEST_F(WatchHubTest, HeartbeatTellsWhatWasLostWhenNothingElseComes) {
+  Publish(20);
+  WatchViolationsRequest request;
+  request.set_resume_from(1);
+  request.set_application("shop");
+  request.mutable_heartbeat_period()->set_seconds(1);
+  auto& reader = Watch(request);
+  service_.hub->Beat(MonoTime{});
+  service_.hub->Beat(MonoTime{} + absl::Seconds(1));
+  const WatchViolationsResponse beat = Next(reader);
+  EXPECT_TRUE(beat.is_heartbeat());
+  EXPECT_EQ(beat.dropped_count(), 12);
+}
+
+TEST_F(WatchHubTest, ReadersMayGoAwayWhileMessagesAreUnderWay) {
+  std::jthread publisher([&](const std::stop_token& stop) {
+    MonoTime now{};
+    while (!stop.stop_requested()) {
+      now = now + absl::Seconds(1);
+      WatchViolationsResponse message;
+      message.mutable_violation()->set_application("web");
+      service_.hub->Publish(std::move(message), now);
+      service_.hub->Beat(now);
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    grpc::ClientContext context;
+    auto reader = stub_->WatchViolations(&context, {});
+    WatchViolationsResponse message;
+    for (int k = 0; k < i % 4; ++k) {
+      EXPECT_TRUE(reader->Read(&message));
+    }
+    context.TryCancel();
+    while (reader->Read(&message)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
 }
 
 TEST_F(WatchHubTest, BadOptionsAreRefusedTogether) {

@@ -13,7 +13,7 @@ constexpr int32_t kFewMoments = 9;
 constexpr float kFarthest = 12;
 constexpr size_t kTable = 768;
 // Steps of the future that are looked at for long holds.
-constexpr int kMaxSampledSteps = 8;
+constexpr int kMaxSampledSteps = 6;
 
 // exp(-q) for q in [0, kFarthest], to within 0.8 %; the loop over moments spends its time here.
 const std::array<float, kTable + 1>& ExpTable() {
@@ -33,6 +33,11 @@ void AnalogMemory::Observe(float value) {
   newest_ = static_cast<int32_t>((static_cast<size_t>(newest_) + kMoments - 1) % kMoments);
   values_[static_cast<size_t>(newest_)] = value;
   count_ = std::min<int32_t>(count_ + 1, kMoments);
+  if (count_ > 2) {
+    // An age that enters has no past to compare; it starts as far off as its neighbour.
+    const auto oldest = static_cast<size_t>(count_) - 1;
+    distances_[oldest] = oldest + 1 < kMoments ? distances_[oldest - 1] : distances_[oldest];
+  }
   // The ring in order of age is two runs, so that both loops are plain.
   const auto count = static_cast<size_t>(count_);
   const auto start = static_cast<size_t>(newest_);
@@ -44,15 +49,6 @@ void AnalogMemory::Observe(float value) {
   for (size_t age = std::max<size_t>(first, 1); age < count; ++age) {
     const float difference = values_[age - first] - value;
     distances_[age] = kFading * distances_[age] + difference * difference;
-  }
-}
-
-void AnalogMemory::Rescale(float factor) {
-  for (float& value : values_) {
-    value *= factor;
-  }
-  for (float& distance : distances_) {
-    distance *= factor * factor;
   }
 }
 

@@ -12,7 +12,8 @@ namespace cloudscale::predictor {
 // after each. How alike two moments are is the squared distance of the values up to them, those
 // further back counting less:
 //   D(t, a) = kFading · D(t-1, a) + (x[t-a] - x[t])²,
-// so that one step costs one pass over the memory. A moment counts exp(-D / 2b² - age / A); the
+// so that one step costs one pass over the memory. A moment counts exp(-D·(1 - kFading) / 2b² -
+// age / A); the
 // bandwidth b follows the series so that about kNeighbours moments count in full.
 // Source: nearest-neighbour prediction by delay embedding (Farmer and Sidorowich, 1987) with a
 // kernel, updated recursively. Values are parts of the capacity. State: 8 KiB. Thread safety:
@@ -22,8 +23,6 @@ class AnalogMemory {
   static constexpr size_t kMoments = 1024;
 
   void Observe(float value);
-  // All values are now to be read in units `factor` times as small.
-  void Rescale(float factor);
 
   // Distribution of a step out of the next `steps`: from the values that came (`levels`) and from
   // the changes that came, added to the present value (`changes`). `fallback` counts as one more

@@ -9,11 +9,14 @@ namespace {
 constexpr float kJudgedQuantile = 0.9F;
 constexpr float kSharpness = 12;
 constexpr float kDepth = 4;
-constexpr float kImputedGrowth = 0.15F;
 // An expert with less weight than this is left out of the mixture.
 constexpr float kLeastWeight = 1e-3F;
 constexpr float kLeastPeak = 0.05F;
-constexpr float kDayResolution = 65535;
+constexpr size_t kPeakSteps = 24;  // whose largest counts in full
+constexpr double kLeastTarget = 1e-4;
+constexpr double kLargestTarget = 0.5;
+constexpr float kDayResolution = 65534;
+constexpr uint16_t kUnknownSlot = 65535;
 constexpr int kPeakPeriod = 24;  // steps between looks at the peak, once there are as many twice
 
 float GainOf(double half_life) { return static_cast<float>(1 - std::exp2(-1 / half_life)); }
@@ -28,8 +31,8 @@ Portfolio::Portfolio(const SeriesTraits& traits, double target)
       histogram_fading_(1 - GainOf(std::max(300.0, 1.5 * day_steps_))),
       slow_gain_(GainOf(std::max(48.0, day_steps_ / 2.0))),
       peak_fading_(1 - GainOf(3.0 * day_steps_)),
-      day_(static_cast<size_t>(day_slots_)),
-      price_(target) {}
+      day_(static_cast<size_t>(day_slots_), kUnknownSlot),
+      price_(std::clamp(target, kLeastTarget, kLargestTarget)) {}
 
 size_t Portfolio::bytes() const { return sizeof(*this) + HeapBytes(day_); }
 
@@ -41,19 +44,19 @@ float Portfolio::LargestOf(size_t count) const {
   return largest;
 }
 
-// Largest demand of the same time a day ago, of the steps `from` to `to` relative to the next one.
 float Portfolio::Yesterday(int from, int to) const {
-  const int64_t first = std::max<int64_t>(step_ + from - day_steps_, 0);
-  const int64_t last = step_ + to - day_steps_;
   const auto slot = [&](int64_t step) {
     return static_cast<size_t>(step % day_steps_ * day_slots_ / day_steps_);
   };
-  float largest = 0;
+  const int64_t first = step_ + day_steps_ + from;  // a day later has the same slots
+  const int64_t last = step_ + day_steps_ + to;
   const int64_t stride = std::max(1, day_steps_ / day_slots_);
+  int largest = -1;
   for (int64_t step = first; step < last + stride; step += stride) {
-    largest = std::max(largest, static_cast<float>(day_[slot(std::min(step, last))]));
+    const uint16_t held = day_[slot(std::min(step, last))];
+    largest = held == kUnknownSlot ? largest : std::max<int>(largest, held);
   }
-  return largest / kDayResolution;
+  return static_cast<float>(largest) / kDayResolution;
 }
 
 void Portfolio::SetPoints(int steps) {
@@ -63,14 +66,12 @@ void Portfolio::SetPoints(int steps) {
   points_[2].Point(LargestOf(6));
   points_[3].Point(LargestOf(24));
   points_[4].Point(slow_.value());
-  if (step_ <= day_steps_ || day_steps_ <= steps + 1) {
-    points_[5].Point(newest);
-    points_[6].Point(newest);
-    return;
-  }
-  points_[5].Point(Yesterday(-1, steps));
-  const float change = newest - Yesterday(-1, -1);
-  points_[6].Point(Yesterday(0, steps - 1) + 0.6F * change);
+  // The slot of the newest step is still open, so it holds yesterday's value.
+  const float around = day_steps_ > steps + 1 ? Yesterday(-1, steps) : -1;
+  const float ahead = Yesterday(0, steps - 1);
+  const float then = Yesterday(-1, -1);
+  points_[5].Point(around < 0 ? newest : around);
+  points_[6].Point(ahead < 0 || then < 0 ? newest : std::max(0.0F, ahead + 0.6F * (newest - then)));
 }
 
 void Portfolio::Forecast(int steps) {
@@ -121,6 +122,7 @@ void Portfolio::Forecast(int steps) {
     }
   }
 
+  const float peak = std::max(peak_, LargestOf(kPeakSteps));
   // From the top down: moments of what lies above each candidate give the expected squared depth.
   float above = 0;
   float above_inverse = 0;
@@ -139,7 +141,7 @@ void Portfolio::Forecast(int steps) {
     above_square += mass * inverse * inverse;
     const float a = grid[k];
     const float depth = above - 2 * a * above_inverse + a * a * above_square;
-    const float cost = a / peak_ + price * (1 - mixture_[k]) + depth_price * std::max(0.0F, depth);
+    const float cost = a / peak + price * (1 - mixture_[k]) + depth_price * std::max(0.0F, depth);
     if (cost <= least_cost) {
       least_cost = cost;
       size_ = a;
@@ -153,7 +155,7 @@ double Portfolio::SizeRatio(int steps) {
 }
 
 double Portfolio::ExpectedRatio(int steps) {
-  // The median of one step; over a longer time at least the largest of the recent past counts.
+  // The median of the largest of so many steps, as if they were independent.
   Forecast(std::max(1, forecast_steps_));
   const double median = QuantileRatio(0.5);
   return steps <= 1 ? median : std::max(median, QuantileRatio(std::exp2(-1.0 / steps)));
@@ -165,11 +167,16 @@ double Portfolio::QuantileRatio(double ratio) const {
 }
 
 void Portfolio::LearnDay(float value) {
-  const auto slot = [&](int64_t step) { return step % day_steps_ * day_slots_ / day_steps_; };
-  uint16_t& held = day_[static_cast<size_t>(slot(step_))];
-  const auto quantised = static_cast<uint16_t>(std::lround(value * kDayResolution));
-  const bool is_first = step_ == 0 || slot(step_) != slot(step_ - 1);
-  held = is_first ? quantised : std::max(held, quantised);
+  const int64_t slot = step_ % day_steps_ * day_slots_ / day_steps_;
+  if (slot != open_slot_) {
+    if (open_slot_ >= 0) {
+      day_[static_cast<size_t>(open_slot_)] =
+          static_cast<uint16_t>(std::lround(open_largest_ * kDayResolution));
+    }
+    open_slot_ = slot;
+    open_largest_ = 0;
+  }
+  open_largest_ = std::max(open_largest_, value);
 }
 
 void Portfolio::LearnPeak(float value) {
@@ -198,7 +205,8 @@ void Portfolio::Learn(const Sample& sample) {
   }
   const bool has_forecast = forecast_steps_ > 0;
   censored_run_ = sample.is_censored ? censored_run_ + 1 : 0;
-  const double imputed = sample.seen * (1 + kImputedGrowth * static_cast<float>(censored_run_));
+  const double growth = censored_run_ == 0 ? 1 : std::min(2.0, 0.8 + 0.4 * censored_run_);
+  const double imputed = sample.seen * growth;
   const auto value = static_cast<float>(std::min(1.0, std::max(sample.ratio, imputed)));
   if (has_forecast) {
     const double applied = applied_ratio();

@@ -20,14 +20,15 @@ namespace cloudscale::predictor {
 // are mixed with weights exp(-kSharpness · (loss / least loss - 1)), the loss being the recent
 // pinball loss of each one's 90 % quantile. The size is the one that costs least:
 //   size / peak + price · (P(demand > size) + kDepth · E[((demand - size)+ / demand)²])
-// where the peak is the 99th percentile of demand so far and the price follows the target violation
-// ratio (price_controller.h). Depth counts squared and relative, since a step that gets half of
-// what it wants is worse than five that get 95 %.
+// where the peak is the 99th percentile of demand so far, and at least the largest of the last 24
+// steps: what is wanted now must not look dear because it was not wanted before. The price follows
+// the target violation ratio (price_controller.h). Depth counts squared and relative, since a step
+// that gets half of what it wants is worse than five that get 95 %.
 //
-// Censored steps count at least as what was seen, and as 15 % more with each in a row.
-// Source: this project; docs/design/forecaster.md has the measurements.
-// State: about 12.5 KiB. Cost per step: O(AnalogMemory::kMoments). Thread safety:
-// thread-compatible.
+// A censored step counts as 1.2 times what was seen, 1.6 times the next in a row, then twice, so
+// that a cap that is far too low is left behind in a few steps. Source: this project;
+// docs/design/forecaster.md has the measurements. State: below 13 KiB. Cost per step:
+// O(AnalogMemory::kMoments · min(steps, 6)). Thread safety: thread-compatible.
 class Portfolio final : public RatioState {
  public:
   // `target` in (0, 0.5].
@@ -63,6 +64,8 @@ class Portfolio final : public RatioState {
 
   void Forecast(int steps);
   void SetPoints(int steps);
+  // Largest demand of the steps `from` to `to`, relative to the next one, a day ago; negative when
+  // that is not known.
   [[nodiscard]] float Yesterday(int from, int to) const;
   [[nodiscard]] float LargestOf(size_t count) const;
   void LearnDay(float value);
@@ -82,7 +85,10 @@ class Portfolio final : public RatioState {
   std::array<float, kExperts> judged_{};  // quantile that each expert is judged by
   FadingMean fast_;
   FadingMean slow_;
-  std::vector<uint16_t> day_;  // largest demand per slot of the day, of the newest day
+  // Largest demand per slot of the day, of the last time that the slot ended.
+  std::vector<uint16_t> day_;
+  int64_t open_slot_ = -1;
+  float open_largest_ = 0;
   int64_t step_ = 0;
   std::array<float, kPeakBins> peak_histogram_{};
   float peak_ = 0.5F;

@@ -280,22 +280,100 @@ TEST(PortfolioTest, StateIsSmall) {
   }
 }
 
-TEST(PortfolioTest, ShortStepsAndLongDaysWork) {
-  // A day of 86400 steps is kept in 720 slots.
-  Portfolio portfolio(CpuTraits(absl::Seconds(1)), 0.02);
-  std::vector<double> demand;
-  for (int t = 0; t < 2 * 86400 + 4000; ++t) {
-    demand.push_back(t % 86400 < 3600 ? 0.8 : 0.2);
-  }
-  double largest_early = 0;
-  for (size_t t = 0; t < demand.size(); ++t) {
-    const double size = t % 50 == 0 || t >= 2 * 86400 ? portfolio.Size(1) : 0;
-    if (t >= 2 * 86400 + 60 && t < 2 * 86400 + 3500) {
-      largest_early = std::max(largest_early, size);
+// Plays on in closed loop with constant demand; returns after how many steps it is all granted.
+int StepsUntilGranted(SizingState& state, double demand, int bound) {
+  for (int steps = 1; steps <= bound; ++steps) {
+    const double size = state.Size(1);
+    if (size >= demand) {
+      return steps;
     }
-    portfolio.Observe({.demand = demand[t]});
+    state.Observe({.demand = size, .is_censored = true});
   }
-  EXPECT_THAT(largest_early, AllOf(Ge(0.8), Le(0.85)));
+  return bound + 1;
+}
+
+TEST(PortfolioTest, P1AnIdleVmThatWakesIsNotStarvedForHavingBeenIdle) {
+  for (const absl::Duration step : {absl::Seconds(10), absl::Minutes(5)}) {
+    for (const double target : {0.02, 0.1}) {
+      for (const double load : {0.5, 0.9}) {
+        Portfolio open(CpuTraits(step), target);
+        Portfolio closed(CpuTraits(step), target);
+        for (int t = 0; t < 2000; ++t) {
+          for (Portfolio* portfolio : {&open, &closed}) {
+            static_cast<void>(portfolio->Size(1));
+            portfolio->Observe({.demand = 0.02});
+          }
+        }
+        open.Observe({.demand = load});
+        open.Observe({.demand = load});
+        EXPECT_GE(open.Size(1), 0.9 * load) << step << " " << target;
+        EXPECT_LE(StepsUntilGranted(closed, load, 100), 12) << step << " " << target << " " << load;
+      }
+    }
+  }
+}
+
+TEST(PortfolioTest, P1AShortDailyJobGetsNearlyAllItWants) {
+  Portfolio portfolio(CpuTraits(absl::Seconds(10)), 0.02);
+  double wanted = 0;
+  double granted = 0;
+  for (int t = 0; t < 7 * 8640; ++t) {
+    const bool is_job = t % 8640 >= 4000 && t % 8640 < 4060;
+    const double demand = is_job ? 0.9 : 0.02;
+    const double size = portfolio.Size(1);
+    if (is_job && t > 6 * 8640) {
+      wanted += demand;
+      granted += std::min(demand, size);
+    }
+    portfolio.Observe({.demand = std::min(demand, size), .is_censored = demand > size});
+  }
+  EXPECT_GE(granted, 0.85 * wanted);
+}
+
+TEST(PortfolioTest, YesterdayIsYesterdayInLongSlotsToo) {
+  // A day of 86400 steps is kept in 720 slots of 120 steps.
+  Portfolio portfolio(CpuTraits(absl::Seconds(1)), 0.02);
+  double least_inside = 1;
+  double at_the_edge = 0;
+  for (int t = 0; t < 2 * 86400 + 4000; ++t) {
+    const bool is_measured = t >= 2 * 86400 + 60 && t < 2 * 86400 + 3500;
+    const double demand = t % 86400 < 3600 ? 0.8 : 0.2;
+    if (is_measured || t % 50 == 0 || t == 2 * 86400 || t > 2 * 86400 - 5) {
+      const double size = portfolio.Size(1);
+      least_inside = is_measured ? std::min(least_inside, size) : least_inside;
+      at_the_edge = t == 2 * 86400 ? size : at_the_edge;
+    }
+    portfolio.Observe({.demand = demand});
+  }
+  EXPECT_GE(least_inside, 0.8);
+  EXPECT_GE(at_the_edge, 0.2);
+}
+
+TEST(PortfolioTest, YesterdaysStepsHelpWhereNothingElseCanTell) {
+  // Each day repeats the first day's noise, shifted a little by that day's level.
+  Rng rng(13);
+  std::vector<double> day;
+  for (int t = 0; t < 288; ++t) {
+    day.push_back(rng.Uniform(0.2, 0.8));
+  }
+  std::vector<double> same;
+  std::vector<double> fresh;
+  for (int t = 0; t < 5 * 288; ++t) {
+    const double level = 0.02 * (t / 288 % 3);
+    same.push_back(day[static_cast<size_t>(t % 288)] + level);
+    fresh.push_back(rng.Uniform(0.2, 0.8) + level);
+  }
+  Portfolio a(CpuTraits(), 0.02);
+  Portfolio b(CpuTraits(), 0.02);
+  EXPECT_LT(Play(a, same).allocation_ratio, 0.85 * Play(b, fresh).allocation_ratio);
+}
+
+TEST(PortfolioTest, TargetsOutsideTheRangeAreBroughtIntoIt) {
+  for (const double target : {0.0, -1.0, 2.0}) {
+    Portfolio portfolio(CpuTraits(), target);
+    ObserveAll(portfolio, std::vector<double>(50, 0.5));
+    EXPECT_GE(portfolio.Size(1), 0.45) << target;
+  }
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ namespace cloudscale::predictor {
 // Thread safety: thread-compatible.
 class PriceController {
  public:
+  // `target` in (0, 0.5].
   explicit PriceController(double target) : target_(target) {}
 
   void Observe(bool is_violation) {
@@ -28,7 +29,6 @@ class PriceController {
   // What reaches the target on a typical series, as fitted to recorded ones.
   [[nodiscard]] double base() const { return std::max(0.32, 0.011 * std::pow(target_, -1.3)); }
   [[nodiscard]] double target() const { return target_; }
-  void set_target(double target) { target_ = target; }
 
   struct Content {
     double violations;

@@ -50,11 +50,6 @@ void ResidualExpert::Observe(float demand, float fading) {
   scale_weight_ += kScaleGain * (1 - scale_weight_);
 }
 
-void ResidualExpert::Rescale(float factor) {
-  point_ *= factor;
-  scale_sum_ *= factor;
-}
-
 float ResidualExpert::Quantile(float ratio) const {
   const auto& edges = Edges();
   float total = 0;

@@ -10,7 +10,7 @@ namespace cloudscale::predictor {
 // A point forecast with what it was wrong by: an exponentially fading histogram of scaled residuals
 // z = (demand - point) / scale, where the scale is the recent mean absolute residual. Together they
 // are a distribution of demand whatever shape the errors have. Bins are narrow where quantiles are
-// asked for (z up to 6) and grow by 22 % beyond. Values are parts of the capacity. State: 264
+// asked for (z up to 6) and grow by 22 % beyond. Values are parts of the capacity. State: 256
 // bytes. Thread safety: thread-compatible.
 class ResidualExpert {
  public:
@@ -20,7 +20,6 @@ class ResidualExpert {
   void Point(float point) { point_ = point; }
   // One step of that point's time: demand, and the factor by which the histogram fades.
   void Observe(float demand, float fading);
-  void Rescale(float factor);
 
   // Smallest value that demand stays within with this probability.
   [[nodiscard]] float Quantile(float ratio) const;

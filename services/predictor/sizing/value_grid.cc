@@ -9,7 +9,7 @@ const ValueGrid& ValueGrid::Get() {
   return grid;
 }
 
-ValueGrid::ValueGrid() : points_(), widths_(), inverses_(), lookup_() {
+ValueGrid::ValueGrid() : points_(), inverses_(), lookup_() {
   for (size_t i = 0; i < kSize; ++i) {
     points_[i] = static_cast<float>(
         0.01 * std::pow(100.0, static_cast<double>(i) / static_cast<double>(kSize - 1)));
@@ -17,7 +17,6 @@ ValueGrid::ValueGrid() : points_(), widths_(), inverses_(), lookup_() {
   points_[kSize - 1] = 1;
   for (size_t i = 0; i < kSize; ++i) {
     const float next = i + 1 < kSize ? points_[i + 1] : points_[i] * 1.08F;
-    widths_[i] = next - points_[i];
     inverses_[i] = 1 / std::sqrt(points_[i] * next);
   }
   size_t i = 0;

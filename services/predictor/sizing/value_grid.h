@@ -18,8 +18,6 @@ class ValueGrid {
   static const ValueGrid& Get();
 
   [[nodiscard]] float operator[](size_t i) const { return points_[i]; }
-  // Width of the interval above point i.
-  [[nodiscard]] float width(size_t i) const { return widths_[i]; }
   // A value between points i and i + 1, as its inverse and the inverse's square.
   [[nodiscard]] float inverse(size_t i) const { return inverses_[i]; }
   // The lowest point that is not below `value`; kSize beyond the last. O(1).
@@ -42,7 +40,6 @@ class ValueGrid {
   ValueGrid();
 
   std::array<float, kSize> points_;
-  std::array<float, kSize> widths_;
   std::array<float, kSize> inverses_;
   std::array<uint8_t, kLookup + 1> lookup_;
 };
