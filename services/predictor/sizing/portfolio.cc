@@ -184,7 +184,7 @@ void Portfolio::LearnPeak(float value) {
     weight *= peak_fading_;
   }
   peak_histogram_[std::min<size_t>(kPeakBins - 1, static_cast<size_t>(value * kPeakBins))] += 1;
-  if (step_ % kPeakPeriod != kPeakPeriod - 1 && step_ >= 2 * kPeakPeriod) {
+  if (step_ % kPeakPeriod != kPeakPeriod - 1 && step_ >= int64_t{2} * kPeakPeriod) {
     return;
   }
   float total = 0;
