@@ -14,8 +14,9 @@ namespace {
 std::atomic<int64_t> allocations{0};
 }  // namespace
 
-// Counts every allocation of this test binary.
-void* operator new(size_t size) {
+// Counts every allocation of this test binary. Not inlined: the compiler would take an inlined half
+// of the pair for a mismatch.
+[[gnu::noinline]] void* operator new(size_t size) {
   ++allocations;
   void* memory = std::malloc(size);
   if (memory == nullptr) {
@@ -23,8 +24,8 @@ void* operator new(size_t size) {
   }
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace cloudscale::predictor {
 namespace {
