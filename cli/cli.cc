@@ -26,6 +26,7 @@ CommandList AllCommands() {
   commands.push_back(MakeForecastCommand());
   commands.push_back(MakeAccuracyCommand());
   commands.push_back(MakeModelsCommand());
+  commands.push_back(MakeModelCommand());
   commands.push_back(MakeRetrainCommand());
   commands.push_back(MakeBacktestCommand());
   commands.push_back(MakeWhyCommand());

@@ -23,6 +23,7 @@ std::unique_ptr<Command> MakeRestoreCommand();     // restore.cc
 std::unique_ptr<Command> MakeAccuracyCommand();    // models.cc
 std::unique_ptr<Command> MakeModelsCommand();      // models.cc
 std::unique_ptr<Command> MakeRetrainCommand();     // models.cc
+std::unique_ptr<Command> MakeModelCommand();       // model.cc
 std::unique_ptr<Command> MakeBacktestCommand();    // backtest.cc
 std::unique_ptr<Command> MakeObjectivesCommand();  // sla.cc
 std::unique_ptr<Command> MakeViolationsCommand();  // sla.cc

@@ -136,7 +136,10 @@ class ForecastCommand : public Command {
       chart.history.push_back(sample);
     }
     for (const auto& horizon : forecast.horizons()) {
-      if (horizon.quantiles_size() == 0) {
+      // A horizon of hours would leave no room for the past; the table has it.
+      const bool is_too_long =
+          !chart.horizons.empty() && rpc::FromProto(horizon.horizon()) > history_;
+      if (horizon.quantiles_size() == 0 || is_too_long) {
         continue;
       }
       chart.horizons.push_back({.horizon = rpc::FromProto(horizon.horizon()),

@@ -1,3 +1,7 @@
+#include <map>
+#include <string>
+#include <tuple>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -25,16 +29,18 @@ common::v1::Resource ToResource(const std::string& word) {
 class AccuracyCommand : public Command {
  public:
   CommandInfo info() const override {
-    return {"accuracy",
-            "Forecasting",
-            "how good the forecasts were, per VM, model and horizon",
-            {"accuracy", "accuracy web-1 --resource cpu", "accuracy --model markov --json"}};
+    return {
+        "accuracy",
+        "Forecasting",
+        "how good the forecasts were, per VM, model and horizon",
+        {"accuracy --league", "accuracy web-1 --resource cpu", "accuracy --model markov --json"}};
   }
 
   void Register(CLI::App& app) override {
     AddVm(app, "vm", &vm_, "only this VM");
     AddChoice(app, "--resource,-r", &resource_, {"cpu", "memory"}, "only this one");
     app.add_option("--model,-m", model_, "only this model")->type_name("NAME");
+    app.add_flag("--league", is_league_, "one line per model and horizon, over all series");
   }
 
   absl::Status Run(Session& session) override {
@@ -50,6 +56,8 @@ class AccuracyCommand : public Command {
     }
     if (session.options().is_json) {
       session.PrintJson(all);
+    } else if (is_league_) {
+      PrintLeague(session, all);
     } else {
       Print(session, all);
     }
@@ -73,6 +81,14 @@ class AccuracyCommand : public Command {
     return absl::OkStatus();
   }
 
+  // A shadow's advantage is told where it is measured.
+  static std::string ModelText(const predictor::v1::Accuracy& a) {
+    return absl::StrCat(a.model(), !a.is_shadow() ? ""
+                                   : a.has_advantage()
+                                       ? absl::StrFormat(" (shadow, %+.1f s.e.)", a.advantage())
+                                       : " (shadow)");
+  }
+
   static void Print(Session& session, const predictor::v1::ListAccuracyResponse& all) {
     Table table({{.title = "SERIES", .min_width = 8},
                  {.title = "RESOURCE"},
@@ -94,7 +110,7 @@ class AccuracyCommand : public Command {
       }
       table.AddRow({{a.vm_uuid().empty() ? absl::StrCat("host ", a.host_id()) : a.vm_uuid()},
                     {EnumText(a.resource())},
-                    {absl::StrCat(a.model(), a.is_shadow() ? " (shadow)" : "")},
+                    {ModelText(a)},
                     {DurationText(rpc::FromProto(a.horizon()))},
                     {absl::StrCat(a.step_count())},
                     {FormatValue(unit, a.mean_absolute_error())},
@@ -108,9 +124,59 @@ class AccuracyCommand : public Command {
                                        : table.Render(session.style(), session.width()));
   }
 
+  // Means over the series, each counting alike. The best are those with the least allocation that
+  // stay within the target.
+  static void PrintLeague(Session& session, const predictor::v1::ListAccuracyResponse& all) {
+    struct Line {
+      int64_t series = 0;
+      int64_t steps = 0;
+      double under = 0;
+      double depth = 0;
+      double over = 0;
+      double target = 0;
+    };
+    std::map<std::tuple<int, absl::Duration, std::string>, Line> lines;
+    for (const auto& a : all.accuracies()) {
+      if (a.step_count() == 0) {
+        continue;
+      }
+      Line& line = lines[{a.resource(), rpc::FromProto(a.horizon()), a.model()}];
+      ++line.series;
+      line.steps += a.step_count();
+      line.under += a.under_estimate_ratio();
+      line.depth += a.under_estimate_depth_ratio();
+      line.over += a.over_allocation_ratio();
+      line.target += a.target_violation_ratio();
+    }
+    Table table({{.title = "RESOURCE"},
+                 {.title = "HORIZON", .align = Align::kRight},
+                 {.title = "MODEL", .min_width = 8},
+                 {.title = "SERIES", .align = Align::kRight},
+                 {.title = "STEPS", .align = Align::kRight, .drop_order = 2},
+                 {.title = "UNDER", .align = Align::kRight},
+                 {.title = "TARGET", .align = Align::kRight},
+                 {.title = "DEPTH", .align = Align::kRight, .drop_order = 1},
+                 {.title = "OVER", .align = Align::kRight}});
+    for (const auto& [key, line] : lines) {
+      const auto series = static_cast<double>(line.series);
+      table.AddRow({{EnumText(static_cast<common::v1::Resource>(std::get<0>(key)))},
+                    {DurationText(std::get<1>(key))},
+                    {std::get<2>(key), Colour::kBold},
+                    {absl::StrCat(line.series)},
+                    {absl::StrCat(line.steps)},
+                    {FormatPercent(line.under / series)},
+                    {FormatPercent(line.target / series)},
+                    {FormatPercent(line.depth / series)},
+                    {absl::StrFormat("x%.2f", line.over / series)}});
+    }
+    session.io().out << (table.empty() ? "nothing was judged yet\n"
+                                       : table.Render(session.style(), session.width()));
+  }
+
   std::string vm_;
   std::string resource_;
   std::string model_;
+  bool is_league_ = false;
 };
 
 class ModelsCommand : public Command {

@@ -66,12 +66,36 @@ void MakeMonotone(size_t ratios, ModelOutput& output) {
 
 }  // namespace
 
+double QuantileAt(const PredictorOptions& options, absl::Span<const double> quantiles,
+                  size_t horizon, double ratio) {
+  const std::vector<double>& ratios = options.ratios;
+  const auto values = quantiles.subspan(horizon * ratios.size(), ratios.size());
+  size_t above = 0;
+  while (above + 1 < ratios.size() && ratios[above] < ratio) {
+    ++above;
+  }
+  if (above == 0 || ratio >= ratios[above]) {
+    return values[above];
+  }
+  const double part = (ratio - ratios[above - 1]) / (ratios[above] - ratios[above - 1]);
+  return values[above - 1] + part * (values[above] - values[above - 1]);
+}
+
 void ComputeForecast(const PredictorOptions& options, Workspace& workspace, ForecastJob& job) {
-  const ModelInput input{
-      .history = job.history, .horizons = options.horizons, .ratios = options.ratios};
+  const ModelInput input{.history = job.history,
+                         .horizons = options.horizons,
+                         .ratios = options.ratios,
+                         .step = options.step};
+  job.is_made.resize(job.models.size());
   job.outputs.resize(job.models.size());
   for (size_t m = 0; m < job.models.size(); ++m) {
     ModelOutput& output = job.outputs[m];
+    if (job.is_made[m]) {
+      MakeMonotone(options.ratios.size(), output);
+      continue;
+    }
+    output.advised.reset();
+    output.violation_price.reset();
     job.models[m]->Forecast(input, workspace, output);
     if (output.quantiles.empty()) {
       AddResiduals(options, job, job.residual_quantiles[m], workspace, output);
@@ -80,7 +104,7 @@ void ComputeForecast(const PredictorOptions& options, Workspace& workspace, Fore
     }
     MakeMonotone(options.ratios.size(), output);
   }
-  job.burst = workspace.burst.Compute(job.history, workspace.fft);
+  job.burst = job.history.empty() ? 0 : workspace.burst.Compute(job.history, workspace.fft);
 }
 
 }  // namespace cloudscale::predictor

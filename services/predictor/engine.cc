@@ -40,6 +40,9 @@ absl::Status CheckBatch(const ObservationBatch& batch) {
   return absl::OkStatus();
 }
 
+// From this part of a host's demand on, VMs at their caps make it a lower bound.
+constexpr double kCensoredPart = 0.5;
+
 int64_t StepIndex(absl::Time time, absl::Duration step) {
   return absl::ToUnixNanos(time) / absl::ToInt64Nanoseconds(step);
 }
@@ -135,6 +138,7 @@ bool PredictorEngine::ObserveVm(const VmObservation& observation, const Observat
         has_room = false;
         continue;
       }
+      series->StartWith(experience_.Find(static_cast<Resource>(r), o.capacity));
       if (vm->target[r]) {
         ApplyTarget(*vm->target[r], time, *series);
         vm->target[r].reset();
@@ -148,15 +152,19 @@ bool PredictorEngine::ObserveVm(const VmObservation& observation, const Observat
     // A missing sample counts with the demand known last: it must not make room on the host.
     sums[r].is_fresh = true;
     sums[r].demand += series->last_demand();
-    sums[r].is_censored = sums[r].is_censored || o.is_censored;
+    // As the part of the sum that was held back; `ObserveSums` makes a yes or no of it.
+    sums[r].usage += o.is_censored ? series->last_demand() : 0;
   }
   return has_room;
 }
 
 void PredictorEngine::ObserveSums(const ObservationBatch& batch, absl::Time time, int64_t step,
-                                  const Observation* sums, Host& host) {
+                                  Observation* sums, Host& host) {
   for (size_t r = 0; r < kResourceCount; ++r) {
     std::shared_ptr<Series>& series = host.sum[r];
+    // One small VM at its cap does not make the sum of all of them a lower bound.
+    sums[r].is_censored = sums[r].usage > kCensoredPart * sums[r].demand;
+    sums[r].usage = sums[r].demand;
     if (series == nullptr) {
       if (!sums[r].is_fresh) {
         continue;
@@ -210,12 +218,32 @@ bool PredictorEngine::NextDue(absl::string_view host_id, Due& due) {
 }
 
 std::optional<PublishedForecast> PredictorEngine::Commit(Due& due, absl::Time now) {
+  const bool is_promotion = due.series->TakePromotion();
+  if (is_promotion) {
+    NotePromotion(*due.series);
+  }
+  LearnFrom(*due.series);
   due.series->Commit(due.job, now);
   const std::optional<SeriesForecast>& forecast = due.series->forecast();
   if (!forecast || forecast->after_step != due.job.after_step) {
     return std::nullopt;
   }
-  return Publish(*due.series, now);
+  PublishedForecast published = Publish(*due.series, now);
+  published.is_promotion = is_promotion;
+  return published;
+}
+
+void PredictorEngine::LearnFrom(Series& series) {
+  if (series.id().vm_uuid.empty()) {
+    return;  // a sum is of no kind
+  }
+  const Resource resource = series.id().resource;
+  if (const std::vector<float> shapes = series.ShapesToShare(); !shapes.empty()) {
+    experience_.AddShapes(resource, series.capacity(), shapes);
+  }
+  if (const auto outcome = series.TakeYouthOutcome()) {
+    experience_.AddYouth(resource, series.capacity(), *outcome);
+  }
 }
 
 std::vector<PublishedForecast> PredictorEngine::TakeForecasts(absl::string_view host_id,
@@ -231,22 +259,14 @@ std::vector<PublishedForecast> PredictorEngine::TakeForecasts(absl::string_view 
   return forecasts;
 }
 
-// Quantile of the shortest horizon that the target asks for; linear between the published ratios.
 double PredictorEngine::AdvisedAllocation(const PublishedForecast& published, const Series& series,
                                           absl::Time now) const {
+  if (published.forecast.advised) {
+    return *published.forecast.advised;
+  }
   const double price = now < series.price_factor_until ? series.price_factor : 1;
-  const double wanted = 1 - published.target_violation_ratio / price;
-  const std::vector<double>& ratios = options_.ratios;
-  const std::vector<double>& values = published.forecast.quantiles;
-  size_t above = 0;
-  while (above + 1 < ratios.size() && ratios[above] < wanted) {
-    ++above;
-  }
-  if (above == 0 || wanted >= ratios[above]) {
-    return values[above];
-  }
-  const double part = (wanted - ratios[above - 1]) / (ratios[above] - ratios[above - 1]);
-  return values[above - 1] + part * (values[above] - values[above - 1]);
+  return QuantileAt(options_, published.forecast.quantiles, 0,
+                    1 - published.target_violation_ratio / price);
 }
 
 PublishedForecast PredictorEngine::Publish(const Series& series, absl::Time now) const {
@@ -263,9 +283,16 @@ PublishedForecast PredictorEngine::Publish(const Series& series, absl::Time now)
   return published;
 }
 
-absl::StatusOr<PublishedForecast> PredictorEngine::ForecastOf(const Series& series,
+absl::StatusOr<PublishedForecast> PredictorEngine::ForecastOf(absl::string_view vm_uuid,
+                                                              absl::string_view host_id,
+                                                              Resource resource,
                                                               absl::string_view model,
                                                               absl::Time now) {
+  const std::shared_ptr<Series> found = FindShared(vm_uuid, host_id, resource);
+  if (found == nullptr) {
+    return absl::NotFoundError("there is no such series");
+  }
+  Series& series = *found;
   if (!series.forecast()) {
     return absl::NotFoundError("nothing has been forecast for this series yet");
   }
@@ -285,6 +312,9 @@ absl::StatusOr<PublishedForecast> PredictorEngine::ForecastOf(const Series& seri
       published.forecast.made_at = now;
       published.forecast.expected = job.outputs[m].expected;
       published.forecast.quantiles = job.outputs[m].quantiles;
+      published.forecast.advised = job.outputs[m].advised;
+      published.forecast.violation_price = job.outputs[m].violation_price;
+      published.forecast.padding = {};
       published.advised_allocation = AdvisedAllocation(published, series, now);
       return published;
     }

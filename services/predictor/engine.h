@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/time/clock.h"
+#include "services/predictor/fleet_experience.h"
 #include "services/predictor/model.h"
 #include "services/predictor/series.h"
 #include "services/predictor/types.h"
@@ -27,6 +28,8 @@ struct PublishedForecast {
   double target_violation_ratio = 0;
   // Quantile that the target asks for, of the shortest horizon: cores or bytes.
   double advised_allocation = 0;
+  // The shadow has taken the place of the model in use just now.
+  bool is_promotion = false;
 };
 
 // All series of all hosts. Pure: time comes with the batches and arguments; the same calls give the
@@ -78,7 +81,8 @@ class PredictorEngine {
 
   // The same by one of the series' models, by name; empty = the one in use. A shadow forecasts
   // anew. NOT_FOUND when the model does not run on the series or nothing has been forecast yet.
-  absl::StatusOr<PublishedForecast> ForecastOf(const Series& series, absl::string_view model,
+  absl::StatusOr<PublishedForecast> ForecastOf(absl::string_view vm_uuid, absl::string_view host_id,
+                                               Resource resource, absl::string_view model,
                                                absl::Time now);
 
   // Position in the order of `Visit`: host sums by host, then VMs by UUID, each by resource.
@@ -96,10 +100,13 @@ class PredictorEngine {
     int64_t series_count = 0;
   };
   // Chooses a model (empty: back to the default) for one VM, or with an empty `vm_uuid` for all
-  // without a choice of their own. nullopt = both resources. NOT_FOUND for an unknown model,
-  // RESOURCE_EXHAUSTED when the VM is new and there is no room. `apply` false only answers.
+  // without a choice of their own. nullopt = both resources. `may_promote`: as soon as a shadow is
+  // better than the model in use by the margin of the options, they change places. NOT_FOUND for an
+  // unknown model, RESOURCE_EXHAUSTED when the VM is new and there is no room. `apply` false only
+  // answers.
   absl::StatusOr<Selection> SelectModel(absl::string_view vm_uuid, std::optional<Resource> resource,
-                                        absl::string_view model, bool is_shadow, bool apply);
+                                        absl::string_view model, bool is_shadow, bool apply,
+                                        bool may_promote = false);
 
   struct RetrainResult {
     int64_t trained_count = 0;
@@ -133,11 +140,13 @@ class PredictorEngine {
   }
   [[nodiscard]] int64_t series_count() const { return series_count_; }
   [[nodiscard]] int64_t refused_count() const { return refused_count_; }
+  [[nodiscard]] int64_t promotion_count() const { return promotion_count_; }
 
  private:
   struct Choice {
     const ForecastModel* model = nullptr;
     const ForecastModel* shadow = nullptr;
+    bool may_promote = false;  // of the shadow
   };
   struct Vm {
     std::string uuid;
@@ -165,8 +174,15 @@ class PredictorEngine {
   absl::StatusOr<Host*> FindOrAddHost(absl::string_view host_id);
   Vm* FindOrAddVm(absl::string_view uuid);  // null: no room
   std::shared_ptr<Series> MakeSeries(SeriesId id, const Choice& choice);
-  void ObserveSums(const ObservationBatch& batch, absl::Time time, int64_t step,
-                   const Observation* sums, Host& host);
+  void ObserveSums(const ObservationBatch& batch, absl::Time time, int64_t step, Observation* sums,
+                   Host& host);
+  [[nodiscard]] std::shared_ptr<Series> FindShared(absl::string_view vm_uuid,
+                                                   absl::string_view host_id,
+                                                   Resource resource) const;
+  // What it can teach the series of other VMs.
+  void LearnFrom(Series& series);
+  // The series has changed its models by itself: that is a choice like any other.
+  void NotePromotion(Series& series);
   bool ObserveVm(const VmObservation& observation, const ObservationBatch& batch,
                  MonoTime received_at, absl::Time time, int64_t step, size_t position, Host& host,
                  Observation* sums);
@@ -174,6 +190,7 @@ class PredictorEngine {
                                          absl::Time now) const;
   static void MarkDue(const std::shared_ptr<Series>& series, Host& host);
   static void ApplyTarget(const Target& target, absl::Time now, Series& series);
+  static void UseShadowOf(const Choice& choice, const Choice& fallback, Series& series);
   int64_t ApplyChoice(Vm& vm, size_t resource);
   void ForgetOld(MonoTime now);
 
@@ -185,6 +202,8 @@ class PredictorEngine {
   Choice defaults_[kResourceCount];
   int64_t series_count_ = 0;
   int64_t refused_count_ = 0;
+  int64_t promotion_count_ = 0;
+  FleetExperience experience_;
   std::optional<MonoTime> last_cleaning_;
 };
 

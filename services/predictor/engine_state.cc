@@ -63,8 +63,14 @@ std::shared_ptr<Series> PredictorEngine::MakeSeries(SeriesId id, const Choice& c
   const Choice& fallback = defaults_[static_cast<size_t>(id.resource)];
   auto series = std::make_shared<Series>(
       std::move(id), choice.model != nullptr ? choice.model : fallback.model, options_);
-  series->UseShadow(choice.shadow != nullptr ? choice.shadow : fallback.shadow);
+  series->is_model_chosen = choice.model != nullptr;
+  UseShadowOf(choice, fallback, *series);
   return series;
+}
+
+void PredictorEngine::UseShadowOf(const Choice& choice, const Choice& fallback, Series& series) {
+  const Choice& chosen = choice.shadow != nullptr ? choice : fallback;
+  series.UseShadow(chosen.shadow, chosen.may_promote);
 }
 
 void PredictorEngine::ForgetOld(MonoTime now) {
@@ -102,15 +108,34 @@ void PredictorEngine::ForgetOld(MonoTime now) {
   }
 }
 
-const Series* PredictorEngine::Find(absl::string_view vm_uuid, absl::string_view host_id,
-                                    Resource resource) const {
+std::shared_ptr<Series> PredictorEngine::FindShared(absl::string_view vm_uuid,
+                                                    absl::string_view host_id,
+                                                    Resource resource) const {
   const auto r = static_cast<size_t>(resource);
   if (vm_uuid.empty()) {
     const auto it = hosts_.find(host_id);
-    return it == hosts_.end() ? nullptr : it->second->sum[r].get();
+    return it == hosts_.end() ? nullptr : it->second->sum[r];
   }
   const auto it = vms_.find(vm_uuid);
-  return it == vms_.end() ? nullptr : it->second->series[r].get();
+  return it == vms_.end() ? nullptr : it->second->series[r];
+}
+
+const Series* PredictorEngine::Find(absl::string_view vm_uuid, absl::string_view host_id,
+                                    Resource resource) const {
+  return FindShared(vm_uuid, host_id, resource).get();
+}
+
+void PredictorEngine::NotePromotion(Series& series) {
+  ++promotion_count_;
+  const auto it = vms_.find(series.id().vm_uuid);
+  if (it == vms_.end()) {
+    return;  // a host's sum follows the default
+  }
+  series.is_model_chosen = true;
+  it->second->choice[static_cast<size_t>(series.id().resource)] = {
+      .model = series.tracks()[0].model(),
+      .shadow = series.tracks()[1].model(),
+      .may_promote = series.may_promote()};
 }
 
 void PredictorEngine::Visit(const Position& position,
@@ -145,13 +170,14 @@ int64_t PredictorEngine::ApplyChoice(Vm& vm, size_t resource) {
   const Choice& choice = vm.choice[resource];
   const Choice& fallback = defaults_[resource];
   series->UseModel(choice.model != nullptr ? choice.model : fallback.model);
-  series->UseShadow(choice.shadow != nullptr ? choice.shadow : fallback.shadow);
+  series->is_model_chosen = choice.model != nullptr;
+  UseShadowOf(choice, fallback, *series);
   return 1;
 }
 
 absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
     absl::string_view vm_uuid, std::optional<Resource> resource, absl::string_view model,
-    bool is_shadow, bool apply) {
+    bool is_shadow, bool apply, bool may_promote) {
   const ForecastModel* const chosen = model.empty() ? nullptr : registry_.Find(model);
   if (!model.empty() && chosen == nullptr) {
     return absl::NotFoundError(absl::StrCat("there is no model \"", model, "\""));
@@ -184,6 +210,7 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
       vm->last_received.reset();
       for (const size_t r : indices) {
         slot_of(vm->choice[r]) = chosen;
+        vm->choice[r].may_promote = is_shadow ? may_promote : vm->choice[r].may_promote;
         ApplyChoice(*vm, r);
       }
     }
@@ -197,6 +224,7 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
   for (const size_t r : indices) {
     if (apply) {
       slot_of(defaults_[r]) = fallback;
+      defaults_[r].may_promote = is_shadow ? may_promote : defaults_[r].may_promote;
     }
     for (auto& [uuid, vm] : vms_) {
       if (slot_of(vm->choice[r]) == nullptr && vm->series[r] != nullptr) {
@@ -209,7 +237,7 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
     for (auto& [id, host] : hosts_) {
       if (host->sum[r] != nullptr && apply) {
         host->sum[r]->UseModel(defaults_[r].model);
-        host->sum[r]->UseShadow(defaults_[r].shadow);
+        host->sum[r]->UseShadow(defaults_[r].shadow, defaults_[r].may_promote);
       }
     }
   }
@@ -310,8 +338,12 @@ absl::StatusOr<bool> PredictorEngine::Import(const SeriesId& id, const SeriesSta
     vm->series[r] = series;
     vm->host_id.clear();  // the first sample says where it is, and on which time line
     vm->last_received.reset();
-    if (series->tracks().front().model() != defaults_[r].model) {
+    if (series->is_model_chosen) {
       vm->choice[r].model = series->tracks().front().model();
+    }
+    if (series->tracks().size() > 1) {
+      vm->choice[r].shadow = series->tracks()[1].model();
+      vm->choice[r].may_promote = series->may_promote();
     }
   }
   series_count_ += own == nullptr ? 1 : 0;

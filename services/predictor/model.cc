@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/predictor/baselines.h"
+#include "services/predictor/portfolio_forecaster.h"
 
 namespace cloudscale::predictor {
 namespace {
@@ -260,11 +261,22 @@ std::unique_ptr<ForecastModel> Make(const ModelParameters& parameters) {
   return std::make_unique<Model>(parameters);
 }
 
+std::unique_ptr<ForecastModel> MakePortfolio(const ModelParameters&) {
+  return MakePortfolioModel();
+}
+
 // In order of name.
 constexpr std::unique_ptr<ForecastModel> (*kFactories[])(const ModelParameters&) = {
-    &Make<AutocorrelationModel>,       &Make<AutoregressionModel>,   &Make<CloudScaleModel>,
-    &Make<FlatModel<HistogramTraits>>, &Make<FlatModel<LastTraits>>, &Make<MarkovModel>,
-    &Make<FlatModel<MaxTraits>>,       &Make<FlatModel<MeanTraits>>, &Make<SignatureModel>,
+    &Make<AutocorrelationModel>,
+    &Make<AutoregressionModel>,
+    &Make<CloudScaleModel>,
+    &Make<FlatModel<HistogramTraits>>,
+    &Make<FlatModel<LastTraits>>,
+    &Make<MarkovModel>,
+    &Make<FlatModel<MaxTraits>>,
+    &Make<FlatModel<MeanTraits>>,
+    &MakePortfolio,
+    &Make<SignatureModel>,
 };
 
 }  // namespace
@@ -284,6 +296,8 @@ const ForecastModel* ModelRegistry::Find(absl::string_view name) const {
   return nullptr;
 }
 
+static_assert(ModelReason::kExpertLimit == Portfolio::kExperts);
+
 std::string ReasonText(absl::string_view model, const ModelReason& reason, absl::Duration step) {
   const auto time = [&](int steps) { return absl::FormatDuration(steps * step); };
   switch (reason.kind) {
@@ -296,6 +310,12 @@ std::string ReasonText(absl::string_view model, const ModelReason& reason, absl:
       return absl::StrFormat("%s: lag %s", model, time(reason.steps));
     case ModelReason::Kind::kNoPattern:
       return absl::StrCat(model, ": no pattern, last value");
+    case ModelReason::Kind::kPortfolio:
+      return absl::StrFormat("%s: %s %.0f %%, %s %.0f %%", model,
+                             Portfolio::kExpertNames[static_cast<size_t>(reason.experts[0])],
+                             100 * reason.expert_shares[0],
+                             Portfolio::kExpertNames[static_cast<size_t>(reason.experts[1])],
+                             100 * reason.expert_shares[1]);
     case ModelReason::Kind::kPlain:
       break;
   }

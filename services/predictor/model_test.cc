@@ -93,7 +93,7 @@ TEST(ModelRegistryTest, ListsEveryPublishedModelInOrder) {
     names.emplace_back(model->name());
   }
   EXPECT_THAT(names, ElementsAre("autocorrelation", "autoregression", "cloudscale", "histogram",
-                                 "last", "markov", "max", "mean", "signature"));
+                                 "last", "markov", "max", "mean", "portfolio", "signature"));
   EXPECT_EQ(registry.Find("hidden"), nullptr);
 }
 

@@ -50,6 +50,7 @@ void ValidateOptions(const PredictorOptions& options, Violations& v) {
   RequireInRange(v, "retrain_tolerance", options.retrain_tolerance, 0, 10);
   RequireWhole(v, "retrain_keep_steps", options.retrain_keep_steps, 1, 100000);
   RequireInRange(v, "target_violation_ratio", options.target_violation_ratio, 0.0001, 0.5);
+  RequireInRange(v, "promotion_advantage", options.promotion_advantage, 1, 100);
   const ModelParameters& p = options.parameters;
   RequireWhole(v, "parameters.signature_window", p.signature_window, 16, 100000);
   RequireWhole(v, "parameters.signature_min_steps", p.signature_min_steps, 16, 100000);

@@ -63,12 +63,13 @@ class TrackTest : public ::testing::Test {
   }
   PredictorOptions options_ = MakeOptions();
   ModelRegistry registry_{ModelParameters{}};
-  Track track_{registry_.Find("last"), options_};
+  Track track_{registry_.Find("last"), Resource::kCpu, options_};
 };
 
 TEST_F(TrackTest, NextStepIsJudgedByItself) {
   track_.OnForecast(0, Say(2, 3));
-  track_.OnStep(1, 4, false);
+  // The one missing core at the 98 % quantile.
+  EXPECT_DOUBLE_EQ(track_.OnStep(1, 4, false, 0.02).value_or(-1), 0.98);
   const AccuracySums& sums = track_.accuracy(0);
   EXPECT_EQ(sums.step_count, 1);
   EXPECT_DOUBLE_EQ(sums.Average(sums.bias), -2);
@@ -83,7 +84,7 @@ TEST_F(TrackTest, LongHorizonIsJudgedByItsLargestStep) {
   track_.OnForecast(0, Say(2, 3));
   for (const int step : {1, 2, 3, 4}) {
     EXPECT_EQ(track_.accuracy(1).step_count, 0);
-    track_.OnStep(step, step == 2 ? 2.5 : 1, false);
+    track_.OnStep(step, step == 2 ? 2.5 : 1, false, 0.02);
   }
   const AccuracySums& sums = track_.accuracy(1);
   EXPECT_EQ(sums.step_count, 1);
@@ -95,10 +96,11 @@ TEST_F(TrackTest, LongHorizonIsJudgedByItsLargestStep) {
 
 TEST_F(TrackTest, UnknownStepsAreNotJudged) {
   track_.OnForecast(0, Say(2, 3));
-  track_.OnStep(1, 2, false);
+  // The one core too much.
+  EXPECT_DOUBLE_EQ(track_.OnStep(1, 2, false, 0.02).value_or(-1), 0.02);
   track_.OnUnknownStep();
   for (const int step : {3, 4, 5}) {
-    track_.OnStep(step, 2, false);
+    EXPECT_FALSE(track_.OnStep(step, 2, false, 0.02).has_value());
   }
   EXPECT_EQ(track_.accuracy(1).step_count, 0);
 }

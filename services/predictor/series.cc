@@ -10,12 +10,15 @@ namespace {
 
 // Time between two samples, in sampling periods, from which one in between is missing.
 constexpr double kMissingPeriods = 1.5;
+// A series knows something that holds for others after so many steps, and tells it so often.
+constexpr int64_t kExperiencedSteps = 500;
+constexpr int64_t kSharingPeriod = 250;
 
 }  // namespace
 
 Series::Series(SeriesId id, const ForecastModel* model, const PredictorOptions& options)
     : id_(std::move(id)), options_(&options), history_(static_cast<size_t>(options.history_steps)) {
-  tracks_.emplace_back(model, options);
+  tracks_.emplace_back(model, id_.resource, options);
 }
 
 bool Series::Observe(int64_t step, absl::Time time, int64_t sequence,
@@ -47,12 +50,25 @@ bool Series::Observe(int64_t step, absl::Time time, int64_t sequence,
     open_sum_ = 0;
     open_count_ = 0;
     open_is_censored_ = false;
+    open_allocation_ = -1;
   }
   open_is_incomplete_ = open_is_incomplete_ || is_missing;
   open_max_ = std::max(open_max_, observation.demand);
   open_sum_ += observation.demand;
   ++open_count_;
-  open_is_censored_ = open_is_censored_ || observation.is_censored;
+  if (observation.is_censored) {
+    open_allocation_ = open_is_censored_ ? std::min(open_allocation_, observation.allocation)
+                                         : observation.allocation;
+    open_is_censored_ = true;
+  }
+  if (observation.capacity > 0 && observation.capacity != capacity_) {
+    capacity_ = observation.capacity;
+    for (Track& track : tracks_) {
+      if (track.online() != nullptr) {
+        track.online()->SetCapacity(capacity_);
+      }
+    }
+  }
   last_time_ = time;
   last_sequence_ = sequence;
   last_demand_ = observation.demand;
@@ -81,6 +97,9 @@ void Series::MoveTo(absl::string_view host_id, int64_t step, absl::Time time) {
   }
   for (Track& track : tracks_) {
     track.OnUnknownStep();
+    if (track.online() != nullptr) {
+      track.online()->Skip(1);
+    }
   }
 }
 
@@ -91,7 +110,7 @@ void Series::CloseStep(int64_t interpolation_limit) {
                       : open_sum_ / static_cast<double>(open_count_);
   if (last_step_) {
     if (open_is_incomplete_) {
-      demand = std::max(demand, history_.back());
+      demand = std::max(demand, last_value_);
     }
     const int64_t missing = step - *last_step_ - 1;
     if (missing > 0) {
@@ -102,6 +121,11 @@ void Series::CloseStep(int64_t interpolation_limit) {
         Interpolate(missing, demand);
       } else {
         recovering_steps_ = options_->gap_recovery_steps;
+        for (Track& track : tracks_) {
+          if (track.online() != nullptr) {
+            track.online()->Skip(missing);
+          }
+        }
       }
     }
   }
@@ -113,7 +137,8 @@ void Series::CloseStep(int64_t interpolation_limit) {
     Judge(step, demand, open_is_censored_);
     recovering_steps_ = std::max(0, recovering_steps_ - 1);
   }
-  history_.Push(demand);
+  // A lost sample may hide a higher demand, but is no sign that the cap held anything back.
+  Learn(demand, open_is_censored_ && !open_is_incomplete_);
   last_step_ = step;
   last_is_incomplete_ = open_is_incomplete_;
   open_step_.reset();
@@ -121,23 +146,123 @@ void Series::CloseStep(int64_t interpolation_limit) {
 }
 
 void Series::Interpolate(int64_t missing, double next) {
-  const double before = history_.back();
+  const double before = last_value_;
   for (int64_t i = 1; i <= missing; ++i) {
-    history_.Push(before +
-                  (next - before) * static_cast<double>(i) / static_cast<double>(missing + 1));
+    Learn(before + (next - before) * static_cast<double>(i) / static_cast<double>(missing + 1),
+          /*is_censored=*/false);
   }
 }
 
-void Series::Judge(int64_t step, double demand, bool is_censored) {
+void Series::Learn(double demand, bool is_censored) {
+  if (NeedsHistory()) {
+    history_.Push(demand);
+  }
   for (Track& track : tracks_) {
-    track.OnStep(step, demand, is_censored);
+    if (track.online() != nullptr) {
+      track.online()->Observe({.demand = demand,
+                               .is_censored = is_censored,
+                               .allocation = is_censored ? open_allocation_ : -1});
+    }
+  }
+  last_value_ = demand;
+  ++known_steps_;
+}
+
+bool Series::NeedsHistory() const {
+  return std::any_of(tracks_.begin(), tracks_.end(),
+                     [](const Track& track) { return track.online() == nullptr; });
+}
+
+std::vector<double> Series::History(size_t count) const {
+  if (!history_.empty()) {
+    return history_.Last(count);
+  }
+  for (const Track& track : tracks_) {
+    if (track.online() != nullptr) {
+      return track.online()->RecentDemand(count);
+    }
+  }
+  return {};
+}
+
+void Series::RenewHistory(std::vector<double> known) {
+  if (!NeedsHistory()) {
+    history_ = RingBuffer<double>(history_.capacity());
+  } else if (history_.empty()) {
+    for (const double value : known) {
+      history_.Push(value);
+    }
+  }
+}
+
+void Series::Teach(Track& track, const std::vector<double>& known) const {
+  if (track.online() == nullptr) {
+    return;
+  }
+  if (capacity_ > 0) {
+    track.online()->SetCapacity(capacity_);
+  }
+  for (const double value : known) {
+    track.online()->Observe({.demand = value});
+  }
+}
+
+std::vector<float> Series::ShapesToShare() const {
+  const OnlineForecaster* const online = tracks_.front().online();
+  return online != nullptr && known_steps_ >= kExperiencedSteps &&
+                 known_steps_ % kSharingPeriod == 0
+             ? online->GetShapes()
+             : std::vector<float>();
+}
+
+std::optional<YouthOutcome> Series::TakeYouthOutcome() {
+  OnlineForecaster* const online = tracks_.front().online();
+  return online != nullptr ? online->TakeYouthOutcome() : std::nullopt;
+}
+
+void Series::StartWith(const Experience& experience) {
+  for (Track& track : tracks_) {
+    if (track.online() != nullptr) {
+      track.online()->StartWith(experience);
+    }
+  }
+}
+
+size_t Series::bytes() const {
+  size_t total = sizeof(*this) + history_.size() * sizeof(double) +
+                 tracks_.capacity() * sizeof(Track) + id_.vm_uuid.capacity() +
+                 id_.host_id.capacity();
+  for (const Track& track : tracks_) {
+    total += track.bytes();
+  }
+  if (forecast_) {
+    total += (forecast_->expected.capacity() + forecast_->quantiles.capacity()) * sizeof(double);
+  }
+  return total;
+}
+
+void Series::Judge(int64_t step, double demand, bool is_censored) {
+  std::optional<double> costs[2];
+  for (size_t t = 0; t < tracks_.size(); ++t) {
+    costs[t] = tracks_[t].OnStep(step, demand, is_censored, target());
+  }
+  if (costs[0] && costs[1]) {
+    challenge_.Observe(*costs[0], *costs[1]);
+    if (may_promote_ && challenge_.advantage() >= options_->promotion_advantage) {
+      std::swap(tracks_[0], tracks_[1]);
+      challenge_ = {};
+      was_promoted_ = true;
+      return;  // the forecast that stands is the other's
+    }
   }
   if (!forecast_ || forecast_->expected.empty() || step <= forecast_->after_step ||
       step > forecast_->after_step + options_->horizons.front()) {
     return;
   }
+  if (tracks_.front().online() != nullptr) {
+    return;  // it corrects itself
+  }
   const double allocation = MedianOf(forecast_->quantiles, 0) + forecast_->padding.total();
-  remedial_.Add(demand - forecast_->expected.front());
   if (demand > allocation * (1 + options_->retrain_tolerance)) {
     ++under_estimate_streak_;
   } else {
@@ -149,11 +274,11 @@ void Series::Judge(int64_t step, double demand, bool is_censored) {
 }
 
 bool Series::is_warm() const {
-  return history_.size() >= static_cast<size_t>(options_->warm_up_steps) && recovering_steps_ == 0;
+  return known_steps_ >= options_->warm_up_steps && recovering_steps_ == 0;
 }
 
 bool Series::CanRetrain(absl::Time now) const {
-  return !history_.empty() && now - last_retrain_ >= options_->retrain_min_interval;
+  return known_steps_ > 0 && now - last_retrain_ >= options_->retrain_min_interval;
 }
 
 bool Series::Retrain(absl::Time now) {
@@ -164,6 +289,9 @@ bool Series::Retrain(absl::Time now) {
   history_.Clear();
   for (double value : kept) {
     history_.Push(value);
+  }
+  if (tracks_.front().online() == nullptr) {
+    known_steps_ = static_cast<int64_t>(kept.size());
   }
   for (Track& track : tracks_) {
     track.KeepNewest(ResidualStore::kMinCount);
@@ -178,27 +306,36 @@ void Series::UseModel(const ForecastModel* model) {
   if (tracks_.front().model() == model) {
     return;
   }
+  std::vector<double> known = History(history_.capacity());
+  challenge_ = {};
   if (tracks_.size() > 1 && tracks_[1].model() == model) {
     tracks_.erase(tracks_.begin());
-    return;
+  } else {
+    tracks_.front() = Track(model, id_.resource, *options_);
+    Teach(tracks_.front(), known);
   }
-  tracks_.front() = Track(model, *options_);
+  RenewHistory(std::move(known));
 }
 
-void Series::UseShadow(const ForecastModel* model) {
+void Series::UseShadow(const ForecastModel* model, bool may_promote) {
+  may_promote_ = may_promote;
+  if (tracks_.size() > 1 && tracks_[1].model() == model) {
+    return;
+  }
+  std::vector<double> known = History(history_.capacity());
+  challenge_ = {};
   if (tracks_.size() > 1) {
-    if (tracks_[1].model() == model) {
-      return;
-    }
     tracks_.pop_back();
   }
   if (model != nullptr && model != tracks_.front().model()) {
-    tracks_.emplace_back(model, *options_);
+    tracks_.emplace_back(model, id_.resource, *options_);
+    Teach(tracks_.back(), known);
   }
+  RenewHistory(std::move(known));
 }
 
-bool Series::Prepare(ForecastJob& job) const {
-  if (history_.empty()) {
+bool Series::Prepare(ForecastJob& job) {
+  if (!last_step_ || known_steps_ == 0) {
     return false;
   }
   job.history.resize(history_.size());
@@ -209,10 +346,19 @@ bool Series::Prepare(ForecastJob& job) const {
   job.based_on_time = last_time_;
   job.based_on_sequence = last_sequence_;
   job.models.clear();
+  job.is_made.clear();
   job.residual_quantiles.resize(tracks_.size());
+  job.outputs.resize(tracks_.size());
   for (size_t t = 0; t < tracks_.size(); ++t) {
     job.models.push_back(tracks_[t].model());
     job.residual_quantiles[t].clear();
+    OnlineForecaster* const online = tracks_[t].online();
+    job.is_made.push_back(online != nullptr);
+    if (online != nullptr) {
+      online->SetTarget(target(), last_time_ < price_factor_until ? price_factor : 1);
+      online->Forecast(job.outputs[t]);
+      continue;
+    }
     for (size_t h = 0; h < options_->horizons.size(); ++h) {
       for (const double ratio : options_->ratios) {
         job.residual_quantiles[t].push_back(tracks_[t].ResidualQuantile(h, ratio));
@@ -246,8 +392,24 @@ void Series::HoldAtLeast(const SeriesForecast& before, SeriesForecast& forecast)
   for (size_t i = 0; i < std::min(before.quantiles.size(), forecast.quantiles.size()); ++i) {
     hold(before.quantiles[i], forecast.quantiles[i]);
   }
+  if (before.advised && forecast.advised) {
+    hold(*before.advised, *forecast.advised);
+  }
   hold(before.padding.burst, forecast.padding.burst);
   hold(before.padding.remedial, forecast.padding.remedial);
+}
+
+double Series::AllocationOf(const Track& track, const ModelOutput& output, size_t horizon,
+                            double burst) const {
+  if (track.online() != nullptr && horizon == 0 && output.advised) {
+    return *output.advised;
+  }
+  const double at_target = QuantileAt(*options_, output.quantiles, horizon, 1 - target());
+  if (track.online() != nullptr) {
+    return at_target;
+  }
+  const Padding padding{.burst = burst, .remedial = track.remedial().Compute()};
+  return std::max(at_target, MedianOf(output.quantiles, horizon) + padding.total());
 }
 
 void Series::Commit(const ForecastJob& job, absl::Time made_at) {
@@ -266,7 +428,11 @@ void Series::Commit(const ForecastJob& job, absl::Time made_at) {
   next.is_warm = is_warm();
   next.expected = output.expected;
   next.quantiles = output.quantiles;
-  next.padding = {.burst = job.burst, .remedial = remedial_.Compute()};
+  if (tracks_.front().online() == nullptr) {
+    next.padding = {.burst = job.burst, .remedial = tracks_.front().remedial().Compute()};
+  }
+  next.advised = output.advised;
+  next.violation_price = output.violation_price;
   if (forecast_ && (last_is_incomplete_ || recovering_steps_ > 0)) {
     HoldAtLeast(*forecast_, next);
   }
@@ -283,7 +449,7 @@ void Series::Commit(const ForecastJob& job, absl::Time made_at) {
     const std::vector<double>& quantiles = t == 0 ? forecast_->quantiles : job.outputs[t].quantiles;
     for (size_t h = 0; h < statements.size(); ++h) {
       statements[h].expected = job.outputs[t].expected[h];
-      statements[h].allocation = MedianOf(quantiles, h) + forecast_->padding.total();
+      statements[h].allocation = AllocationOf(tracks_[t], job.outputs[t], h, job.burst);
       for (size_t r = 0; r < ratios; ++r) {
         statements[h].quantiles[r] = static_cast<float>(quantiles[h * ratios + r]);
       }

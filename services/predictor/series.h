@@ -4,10 +4,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/timeseries/ring_buffer.h"
+#include "services/predictor/challenge.h"
 #include "services/predictor/model.h"
 #include "services/predictor/padding.h"
 #include "services/predictor/state_codec.h"
@@ -37,13 +40,17 @@ struct SeriesForecast {
   std::vector<double> expected;   // per horizon: expected largest demand
   std::vector<double> quantiles;  // per horizon and ratio: growing in both
   Padding padding;
+  // As in ModelOutput.
+  std::optional<double> advised;
+  std::optional<double> violation_price;
 };
 
 // Inputs and results of forecasting one series, apart from the series, so that the work between
 // `Series::Prepare` and `Series::Commit` needs no lock. Buffers are reused.
 struct ForecastJob {
-  std::vector<double> history;
+  std::vector<double> history;               // empty when no model learns from it
   std::vector<const ForecastModel*> models;  // the one in use, then the shadow if there is one
+  std::vector<bool> is_made;                 // per model: by its own forecaster, in `Prepare`
   std::vector<std::vector<double>> residual_quantiles;  // per model: per horizon and ratio
   int64_t after_step = 0;
   absl::Time based_on_time;
@@ -52,10 +59,18 @@ struct ForecastJob {
   double burst = 0;
 };
 
+// Value of the horizon's quantile at `ratio`, linear between the published ones, the outermost
+// beyond them.
+[[nodiscard]] double QuantileAt(const PredictorOptions& options, absl::Span<const double> quantiles,
+                                size_t horizon, double ratio);
+
 // Fills the results of `job`. Deterministic; touches nothing but its arguments.
 void ComputeForecast(const PredictorOptions& options, Workspace& workspace, ForecastJob& job);
 
 // One resource of one VM, or the sum over a host: samples become steps, steps become history.
+//
+// Models that learn online take each step as it ends; the history is kept only while some model
+// learns from it, and made from what the other model remembers when that begins.
 //
 // Missing samples never lower a forecast: a step with a sample missing counts at least as high as
 // the step before, short gaps are interpolated, long ones are left out and make the series cold,
@@ -76,8 +91,15 @@ class Series {
   // then goes on with `step` as after a long gap.
   void MoveTo(absl::string_view host_id, int64_t step, absl::Time time);
 
-  // False when there is nothing to forecast from.
-  bool Prepare(ForecastJob& job) const;
+  // Of the model in use, when this step is one at which others may learn from it; else empty.
+  [[nodiscard]] std::vector<float> ShapesToShare() const;
+  [[nodiscard]] std::optional<YouthOutcome> TakeYouthOutcome();
+  // Of others; only before the first sample.
+  void StartWith(const Experience& experience);
+
+  // False when there is nothing to forecast from. Forecasts of online models are made here: they
+  // take microseconds, and their state cannot leave the series.
+  bool Prepare(ForecastJob& job);
   // Publishes the results, unless a newer step has been published meanwhile.
   void Commit(const ForecastJob& job, absl::Time made_at);
 
@@ -88,8 +110,14 @@ class Series {
 
   // The model in use becomes `model`; it starts without residuals unless it ran as the shadow.
   void UseModel(const ForecastModel* model);
-  // Null removes the shadow.
-  void UseShadow(const ForecastModel* model);
+  // Null removes the shadow. With `may_promote`, the shadow takes the place of the model in use as
+  // soon as it is better by the margin of the options, and that becomes the shadow.
+  void UseShadow(const ForecastModel* model, bool may_promote = false);
+  // True once after a promotion.
+  [[nodiscard]] bool TakePromotion() { return std::exchange(was_promoted_, false); }
+  [[nodiscard]] bool may_promote() const { return may_promote_; }
+  // Of the shadow over the model in use.
+  [[nodiscard]] const Challenge& challenge() const { return challenge_; }
 
   [[nodiscard]] SeriesState ToState() const;
   // Takes over `state`; FAILED_PRECONDITION when it was made with another step. Models that do not
@@ -98,18 +126,24 @@ class Series {
 
   [[nodiscard]] const SeriesId& id() const { return id_; }
   [[nodiscard]] bool is_warm() const;
+  [[nodiscard]] double capacity() const { return capacity_; }
   [[nodiscard]] const std::optional<SeriesForecast>& forecast() const { return forecast_; }
   [[nodiscard]] const std::vector<Track>& tracks() const { return tracks_; }
   [[nodiscard]] absl::Time last_sample_time() const { return last_time_; }
   // Newest demand; what the host's sum counts while a sample is missing.
   [[nodiscard]] double last_demand() const { return last_demand_; }
-  [[nodiscard]] size_t history_size() const { return history_.size(); }
-  [[nodiscard]] double history_value(size_t i) const { return history_[i]; }
+  // Steps that ended, as far as the models still know of them.
+  [[nodiscard]] int64_t known_steps() const { return known_steps_; }
+  // The newest `count` steps or what is known of them, oldest first.
+  [[nodiscard]] std::vector<double> History(size_t count) const;
+  // Heap included.
+  [[nodiscard]] size_t bytes() const;
   [[nodiscard]] int64_t ignored_count() const { return ignored_count_; }
   [[nodiscard]] int64_t retrain_count() const { return retrain_count_; }
 
   // Set by the engine.
   bool is_due = false;
+  bool is_model_chosen = false;  // by somebody, not by default
   std::optional<double> target_violation_ratio;
   double price_factor = 1;
   absl::Time price_factor_until = absl::InfinitePast();
@@ -117,15 +151,34 @@ class Series {
  private:
   void CloseStep(int64_t interpolation_limit);
   void Interpolate(int64_t missing, double next);
+  void Learn(double demand, bool is_censored);
   void Judge(int64_t step, double demand, bool is_censored);
+  [[nodiscard]] double AllocationOf(const Track& track, const ModelOutput& output, size_t horizon,
+                                    double burst) const;
+  [[nodiscard]] double target() const {
+    return target_violation_ratio.value_or(options_->target_violation_ratio);
+  }
+  [[nodiscard]] bool NeedsHistory() const;
+  // After the models have changed: fills the history, or drops it.
+  void RenewHistory(std::vector<double> known);
+  // Starts an online model with what is known.
+  void Teach(Track& track, const std::vector<double>& known) const;
   [[nodiscard]] double MedianOf(const std::vector<double>& quantiles, size_t horizon) const;
+  absl::Status RestoreTracks(const SeriesState& state, const ModelRegistry& registry);
+  void RestoreForecast(const SeriesState& state);
+  // Demand that an online model of the state remembers.
+  [[nodiscard]] std::vector<double> RememberedBy(const SeriesState& state,
+                                                 const ModelRegistry& registry) const;
   void HoldAtLeast(const SeriesForecast& before, SeriesForecast& forecast) const;
 
   SeriesId id_;
   const PredictorOptions* options_;
   RingBuffer<double> history_;
   std::vector<Track> tracks_;  // the one in use, then the shadow if there is one
-  RemedialPadding remedial_;
+  Challenge challenge_;
+  bool may_promote_ = false;
+  bool was_promoted_ = false;
+  double capacity_ = 0;  // 0: not known
   std::optional<SeriesForecast> forecast_;
 
   // The open step.
@@ -135,10 +188,13 @@ class Series {
   int64_t open_count_ = 0;
   bool open_is_incomplete_ = true;  // the first step of a series starts in its middle
   bool open_is_censored_ = false;
+  double open_allocation_ = -1;  // least one that held back
 
-  std::optional<int64_t> last_step_;  // newest in the history
-  bool last_is_incomplete_ = false;   // a sample of it was missing
-  int recovering_steps_ = 0;          // complete steps still needed after a long gap
+  std::optional<int64_t> last_step_;  // newest that ended
+  double last_value_ = 0;             // its demand
+  int64_t known_steps_ = 0;
+  bool last_is_incomplete_ = false;  // a sample of it was missing
+  int recovering_steps_ = 0;         // complete steps still needed after a long gap
   absl::Time last_time_ = absl::InfinitePast();
   int64_t last_sequence_ = 0;
   double last_demand_ = 0;

@@ -1,24 +1,21 @@
 #include "services/predictor/state_codec.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <cstring>
-#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "services/predictor/sizing/state_archive.h"
 
 namespace cloudscale::predictor {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "the encoding is a plain copy");
-
 constexpr absl::string_view kMagic = "CSPS";
-// Bounds for reading; what is written stays below them.
-constexpr size_t kMaxTracks = 2;
-constexpr size_t kMaxNameLength = 64;
+constexpr size_t kHeaderBytes = 4 + sizeof(int32_t);
+
+// Of version 1.
+constexpr size_t kMaxFirstHistory = 4096;
+constexpr absl::string_view kFirstDefaultModel = "cloudscale";
 
 uint64_t Fnv1a(absl::string_view bytes) {
   uint64_t hash = 14695981039346656037u;
@@ -28,117 +25,75 @@ uint64_t Fnv1a(absl::string_view bytes) {
   return hash;
 }
 
-class Writer {
- public:
-  template <typename T>
-  void Put(T value) {
-    static_assert(std::is_arithmetic_v<T>);
-    char buffer[sizeof(T)];
-    std::memcpy(buffer, &value, sizeof(T));
-    out_.append(buffer, sizeof(T));
-  }
-  template <typename T>
-  void PutAll(const T& values) {
-    Put(static_cast<uint32_t>(values.size()));
-    for (const auto& value : values) {
-      Put(value);
-    }
-  }
-  void PutRaw(absl::string_view bytes) { out_.append(bytes.data(), bytes.size()); }
-  std::string& out() { return out_; }
+struct FirstHorizon {
+  int32_t steps = 0;
+  std::vector<float> residuals;
+  AccuracySums accuracy;
 
- private:
-  std::string out_;
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.steps);
+    archive.List(self.residuals, ResidualStore::kCapacity);
+    archive(self.accuracy);
+  }
 };
 
-// Once something is wrong everything reads as zero, and `ok` stays false.
-class Reader {
- public:
-  explicit Reader(absl::string_view bytes) : rest_(bytes) {}
+struct FirstTrack {
+  std::string model;
+  std::vector<FirstHorizon> horizons;
 
-  template <typename T>
-  T Get() {
-    T value{};
-    if (!ok_ || rest_.size() < sizeof(T)) {
-      ok_ = false;
-      return value;
-    }
-    std::memcpy(&value, rest_.data(), sizeof(T));
-    rest_.remove_prefix(sizeof(T));
-    if constexpr (std::is_floating_point_v<T>) {
-      ok_ = std::isfinite(value);
-    }
-    return ok_ ? value : T{};
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive.Text(self.model, SeriesState::kMaxNameLength);
+    archive.List(self.horizons, kMaxHorizons);
   }
-  size_t GetCount(size_t limit) {
-    const auto count = static_cast<size_t>(Get<uint32_t>());
-    if (count > limit) {
-      ok_ = false;
-    }
-    return ok_ ? count : 0;
-  }
-  template <typename T>
-  std::vector<T> GetAll(size_t limit) {
-    std::vector<T> values(GetCount(limit));
-    for (T& value : values) {
-      value = Get<T>();
-    }
-    return values;
-  }
-  std::string GetString(size_t limit) {
-    const std::vector<char> chars = GetAll<char>(limit);
-    return {chars.begin(), chars.end()};
-  }
-  [[nodiscard]] bool ok() const { return ok_; }
-  [[nodiscard]] bool at_end() const { return rest_.empty(); }
-
- private:
-  absl::string_view rest_;
-  bool ok_ = true;
 };
 
-// Visits the plain numbers of the sums in the order in which they are written.
-template <typename Sums, typename Visit>
-void ForEachSum(Sums& sums, Visit visit) {
-  visit(sums.weight);
-  visit(sums.bias);
-  visit(sums.absolute_error);
-  visit(sums.pinball_loss);
-  visit(sums.under_estimates);
-  visit(sums.under_estimate_depth);
-  visit(sums.allocation);
-  visit(sums.demand);
-  for (auto& covered : sums.covered) {
-    visit(covered);
+SeriesState ReadFirstVersion(StateReader& reader) {
+  SeriesState state;
+  int64_t last_step = 0;
+  std::vector<double> remedial_errors;
+  std::vector<FirstTrack> tracks;
+  SeriesState::ForecastState forecast;
+  reader(state.step_nanos, last_step, state.last_time_nanos, state.last_sequence, state.last_demand,
+         state.recovering_steps);
+  reader.List(state.history, kMaxFirstHistory);
+  reader.List(remedial_errors, RemedialPadding::kCount);
+  reader.List(state.ratios, kMaxRatios);
+  reader.List(forecast.expected, kMaxHorizons);
+  reader.List(forecast.quantiles, kMaxHorizons * kMaxRatios);
+  reader(forecast.burst, forecast.remedial, state.target_violation_ratio);
+  reader.List(tracks, SeriesState::kMaxTracks);
+  reader.Require(SeriesState::IsStep(last_step));
+  state.known_steps = static_cast<int64_t>(state.history.size());
+  if (!state.history.empty()) {
+    state.last_step = last_step;
+    state.last_value = std::max(0.0, state.history.back());
   }
-}
-
-SeriesState::HorizonState ReadHorizon(Reader& reader) {
-  SeriesState::HorizonState horizon;
-  horizon.steps = reader.Get<int32_t>();
-  horizon.residuals = reader.GetAll<float>(ResidualStore::kCapacity);
-  ForEachSum(horizon.accuracy, [&](double& sum) { sum = reader.Get<double>(); });
-  horizon.accuracy.step_count = reader.Get<int64_t>();
-  return horizon;
-}
-
-// Visits everything before the tracks, in the order in which it is written.
-template <typename State, typename Scalar, typename List>
-void ForEachField(State& state, Scalar scalar, List list) {
-  scalar(state.step_nanos);
-  scalar(state.last_step);
-  scalar(state.last_time_nanos);
-  scalar(state.last_sequence);
-  scalar(state.last_demand);
-  scalar(state.recovering_steps);
-  list(state.history, kMaxStateHistory);
-  list(state.remedial_errors, RemedialPadding::kCount);
-  list(state.ratios, kMaxRatios);
-  list(state.expected, kMaxHorizons);
-  list(state.quantiles, kMaxHorizons * kMaxRatios);
-  scalar(state.burst);
-  scalar(state.remedial);
-  scalar(state.target_violation_ratio);
+  state.last_demand = std::max(0.0, state.last_demand);
+  if (!forecast.expected.empty()) {
+    forecast.made_at_nanos = state.last_time_nanos;
+    forecast.based_on_nanos = state.last_time_nanos;
+    forecast.based_on_sequence = state.last_sequence;
+    forecast.after_step = last_step;
+    forecast.burst = std::max(0.0, forecast.burst);
+    forecast.remedial = std::max(0.0, forecast.remedial);
+    state.forecast = std::move(forecast);
+  }
+  for (FirstTrack& track : tracks) {
+    SeriesState::TrackState& out = state.tracks.emplace_back();
+    out.model = std::move(track.model);
+    out.remedial_errors = std::exchange(remedial_errors, {});
+    for (FirstHorizon& horizon : track.horizons) {
+      out.horizons.push_back({.steps = horizon.steps,
+                              .residuals = std::move(horizon.residuals),
+                              .accuracy = horizon.accuracy,
+                              .in_flight = {}});
+    }
+  }
+  // Whether somebody had chosen the default itself is not known.
+  state.is_model_chosen = !state.tracks.empty() && state.tracks.front().model != kFirstDefaultModel;
+  return state;
 }
 
 }  // namespace
@@ -148,66 +103,39 @@ bool operator==(const SeriesState& a, const SeriesState& b) {
 }
 
 std::string EncodeState(const SeriesState& state) {
-  Writer writer;
-  writer.PutRaw(kMagic);
-  writer.Put(kStateFormatVersion);
-  ForEachField(
-      state, [&](auto value) { writer.Put(value); },
-      [&](const auto& values, size_t limit) {
-        const size_t count = std::min(values.size(), limit);
-        writer.PutAll(absl::MakeConstSpan(values).last(count));
-      });
-  writer.Put(static_cast<uint32_t>(std::min(state.tracks.size(), kMaxTracks)));
-  for (size_t t = 0; t < std::min(state.tracks.size(), kMaxTracks); ++t) {
-    const SeriesState::TrackState& track = state.tracks[t];
-    writer.PutAll(absl::string_view(track.model).substr(0, kMaxNameLength));
-    writer.Put(static_cast<uint32_t>(std::min(track.horizons.size(), kMaxHorizons)));
-    for (size_t h = 0; h < std::min(track.horizons.size(), kMaxHorizons); ++h) {
-      const SeriesState::HorizonState& horizon = track.horizons[h];
-      writer.Put(horizon.steps);
-      const auto residuals = absl::MakeConstSpan(horizon.residuals);
-      writer.PutAll(residuals.last(std::min(residuals.size(), ResidualStore::kCapacity)));
-      ForEachSum(horizon.accuracy, [&](double sum) { writer.Put(sum); });
-      writer.Put(horizon.accuracy.step_count);
-    }
-  }
-  const uint64_t checksum = Fnv1a(writer.out());
-  writer.Put(checksum);
-  return std::move(writer.out());
+  std::string bytes(kMagic);
+  StateWriter writer(&bytes);
+  writer(kStateFormatVersion, state);
+  const uint64_t checksum = Fnv1a(bytes);
+  writer(checksum);
+  return bytes;
 }
 
 absl::StatusOr<SeriesState> DecodeState(absl::string_view bytes) {
-  constexpr size_t kFixed = 4 + sizeof(int32_t) + sizeof(uint64_t);
-  if (bytes.size() < kFixed || bytes.size() > kMaxStateBytes || bytes.substr(0, 4) != kMagic) {
+  if (bytes.size() < kHeaderBytes + sizeof(uint64_t) || bytes.size() > kMaxStateBytes ||
+      bytes.substr(0, kMagic.size()) != kMagic) {
     return absl::DataLossError(
         absl::StrCat("state of ", bytes.size(), " bytes is not a predictor series state"));
   }
-  Reader header(bytes.substr(4));
-  const auto version = header.Get<int32_t>();
+  int32_t version = 0;
+  StateReader(bytes.substr(kMagic.size()))(version);
   if (version < 1 || version > kStateFormatVersion) {
     return absl::FailedPreconditionError(absl::StrCat("state has format version ", version,
                                                       "; this build reads versions 1 to ",
                                                       kStateFormatVersion));
   }
-  Reader tail(bytes.substr(bytes.size() - sizeof(uint64_t)));
+  uint64_t checksum = 0;
+  StateReader(bytes.substr(bytes.size() - sizeof(uint64_t)))(checksum);
   bytes.remove_suffix(sizeof(uint64_t));
-  if (tail.Get<uint64_t>() != Fnv1a(bytes)) {
+  if (checksum != Fnv1a(bytes)) {
     return absl::DataLossError("state does not match its checksum");
   }
-  Reader reader(bytes.substr(4 + sizeof(int32_t)));
+  StateReader reader(bytes.substr(kHeaderBytes));
   SeriesState state;
-  ForEachField(
-      state, [&](auto& value) { value = reader.Get<std::decay_t<decltype(value)>>(); },
-      [&](auto& values, size_t limit) {
-        values = reader.GetAll<typename std::decay_t<decltype(values)>::value_type>(limit);
-      });
-  state.tracks.resize(reader.GetCount(kMaxTracks));
-  for (SeriesState::TrackState& track : state.tracks) {
-    track.model = reader.GetString(kMaxNameLength);
-    track.horizons.resize(reader.GetCount(kMaxHorizons));
-    for (SeriesState::HorizonState& horizon : track.horizons) {
-      horizon = ReadHorizon(reader);
-    }
+  if (version == 1) {
+    state = ReadFirstVersion(reader);
+  } else {
+    reader(state);
   }
   if (!reader.ok() || !reader.at_end()) {
     return absl::DataLossError("state is truncated or holds impossible values");

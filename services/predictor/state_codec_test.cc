@@ -20,23 +20,48 @@ SeriesState MakeState() {
   state.last_time_nanos = 1'800'000'000'123'456'789;
   state.last_sequence = 42;
   state.last_demand = 1.25;
+  state.last_value = 2.5;
+  state.known_steps = 400;
   state.recovering_steps = 2;
-  state.history = {1, 2, 3, 2.5};
-  state.remedial_errors = {0, 0.5};
-  state.ratios = {0.5, 0.9};
-  state.expected = {1, 2};
-  state.quantiles = {1, 2, 3, 4};
-  state.burst = 0.25;
-  state.remedial = 0.125;
+  state.under_estimate_streak = 1;
+  state.last_retrain_nanos = 1'799'999'999'000'000'000;
+  state.retrain_count = 3;
+  state.capacity = 8;
   state.target_violation_ratio = 0.05;
+  state.price_factor = 4;
+  state.is_model_chosen = true;
+  state.may_promote = true;
+  for (int i = 0; i < 100; ++i) {
+    state.challenge.Observe(2, 1);
+  }
+  state.open = {.step = 180'000'001,
+                .largest = 3,
+                .sum = 5,
+                .count = 2,
+                .is_censored = true,
+                .allocation = 4};
+  state.history = {1, 2, 3, 2.5};
+  state.ratios = {0.5, 0.9};
+  state.forecast.emplace();
+  state.forecast->expected = {1, 2};
+  state.forecast->quantiles = {1, 2, 3, 4};
+  state.forecast->burst = 0.25;
+  state.forecast->remedial = 0.125;
+  state.forecast->advised = 2.25;
+  state.forecast->reason = {.kind = ModelReason::Kind::kPortfolio, .experts = {3, 8}};
   SeriesState::TrackState track;
   track.model = "markov";
+  track.remedial_errors = {0, 0.5};
+  track.online = std::string("a\0b", 3);
   SeriesState::HorizonState horizon;
   horizon.steps = 10;
   horizon.residuals = {-1, 0.5F, 2};
   horizon.accuracy.weight = 3;
   horizon.accuracy.covered[1] = 2;
   horizon.accuracy.step_count = 3;
+  horizon.in_flight = {
+      {.made_after = 180'000'000, .largest = 2, .is_censored = true, .statement = {}}};
+  horizon.in_flight[0].statement.quantiles[1] = 7;
   track.horizons = {horizon};
   state.tracks = {track};
   return state;
@@ -51,6 +76,12 @@ TEST(StateCodecTest, DecodingGivesBackEverything) {
   EXPECT_EQ(decoded->tracks[0].horizons[0].residuals, MakeState().tracks[0].horizons[0].residuals);
   EXPECT_EQ(decoded->tracks[0].horizons[0].accuracy.covered[1], 2);
   EXPECT_EQ(decoded->last_time_nanos, 1'800'000'000'123'456'789);
+  EXPECT_EQ(decoded->tracks[0].online, MakeState().tracks[0].online);
+  EXPECT_EQ(decoded->tracks[0].horizons[0].in_flight[0].statement.quantiles[1], 7);
+  EXPECT_EQ(decoded->open->allocation, 4);
+  EXPECT_EQ(decoded->forecast->advised, 2.25);
+  EXPECT_EQ(decoded->forecast->reason.experts[1], 8);
+  EXPECT_EQ(decoded->challenge.blocks(), MakeState().challenge.blocks());
 }
 
 TEST(StateCodecTest, P20NewerVersionIsRefusedByItsNumber) {
@@ -91,14 +122,18 @@ TEST(StateCodecTest, LargestStateStaysWithinItsBound) {
   SeriesState state = MakeState();
   state.history.assign(100000, 1.0);
   state.ratios.assign(kMaxRatios, 0.5);
-  state.expected.assign(kMaxHorizons, 1);
-  state.quantiles.assign(kMaxHorizons * kMaxRatios, 1);
+  state.forecast->expected.assign(kMaxHorizons, 1);
+  state.forecast->quantiles.assign(kMaxHorizons * kMaxRatios, 1);
   SeriesState::HorizonState horizon;
   horizon.residuals.assign(ResidualStore::kCapacity, 1);
+  horizon.in_flight.assign(Track::kMaxInFlight, {});
   SeriesState::TrackState track;
+  track.remedial_errors.assign(RemedialPadding::kCount, 1);
   track.model.assign(64, 'm');
   track.horizons.assign(kMaxHorizons, horizon);
+  // No two models of a series are alike, and only one of those there are learns online.
   state.tracks = {track, track};
+  state.tracks[0].online.assign(kMaxOnlineBytes, 'x');
   const std::string bytes = EncodeState(state);
   EXPECT_LE(bytes.size(), kMaxStateBytes);
   const auto decoded = DecodeState(bytes);

@@ -8,12 +8,19 @@
 
 namespace cloudscale::predictor {
 
-Track::Track(const ForecastModel* model, const PredictorOptions& options)
+Track::Track(const ForecastModel* model, Resource resource, const PredictorOptions& options)
     : model_(model), options_(&options), horizons_(options.horizons.size()) {
   CS_CHECK(model != nullptr);
+  online_ = model->Start({.resource = resource,
+                          .step = options.step,
+                          .horizons = options.horizons,
+                          .ratios = options.ratios,
+                          .target_violation_ratio = options.target_violation_ratio});
 }
 
-void Track::OnStep(int64_t step, double demand, bool is_censored) {
+std::optional<double> Track::OnStep(int64_t step, double demand, bool is_censored,
+                                    double target_violation_ratio) {
+  std::optional<double> cost;
   for (size_t h = 0; h < horizons_.size(); ++h) {
     Horizon& horizon = horizons_[h];
     const int64_t length = options_->horizons[h];
@@ -23,12 +30,21 @@ void Track::OnStep(int64_t step, double demand, bool is_censored) {
       forecast.is_censored = forecast.is_censored || is_censored;
       if (step - forecast.made_after >= length) {
         Judge(forecast, horizon);
+        if (h == 0) {
+          if (online_ == nullptr) {
+            remedial_.Add(forecast.largest - forecast.statement.expected);
+          }
+          const double missing = forecast.largest - forecast.statement.allocation;
+          cost = missing > 0 ? (1 - target_violation_ratio) * missing
+                             : -target_violation_ratio * missing;
+        }
       } else {
         horizon.in_flight[kept++] = forecast;
       }
     }
     horizon.in_flight.resize(kept);
   }
+  return cost;
 }
 
 void Track::OnUnknownStep() {
@@ -60,22 +76,35 @@ double Track::ResidualQuantile(size_t horizon, double ratio) const {
   return -std::numeric_limits<double>::infinity();
 }
 
-void Track::Restore(size_t horizon, absl::Span<const float> residuals,
-                    const AccuracySums& accuracy) {
+void Track::Restore(size_t horizon, absl::Span<const float> residuals, const AccuracySums& accuracy,
+                    absl::Span<const InFlight> in_flight) {
   horizons_[horizon].residuals.Assign(residuals);
   horizons_[horizon].accuracy = accuracy;
+  horizons_[horizon].in_flight.assign(in_flight.begin(), in_flight.end());
 }
 
 void Track::KeepNewest(size_t count) {
+  if (online_ != nullptr) {
+    online_->Retrain();
+  }
   for (Horizon& horizon : horizons_) {
     horizon.residuals.KeepNewest(count);
   }
 }
 
+size_t Track::bytes() const {
+  size_t total = online_ != nullptr ? online_->bytes() : 0;
+  for (const Horizon& horizon : horizons_) {
+    total += sizeof(Horizon) + 2 * horizon.residuals.size() * sizeof(float) +
+             horizon.in_flight.capacity() * sizeof(InFlight);
+  }
+  return total;
+}
+
 void Track::Judge(const InFlight& forecast, Horizon& horizon) const {
   const HorizonStatement& said = forecast.statement;
   const double demand = forecast.largest;
-  if (!forecast.is_censored || demand > said.expected) {
+  if (online_ == nullptr && (!forecast.is_censored || demand > said.expected)) {
     horizon.residuals.Add(demand - said.expected);
   }
   AccuracySums& sums = horizon.accuracy;

@@ -25,6 +25,8 @@ struct Observation {
   double demand = 0;
   // Cap or target in force; negative when there is none or it is not known.
   double allocation = -1;
+  // Most that the VM can consume; 0 when nobody says.
+  double capacity = 0;
   // The cap held it back, so `demand` is only a lower bound.
   bool is_censored = false;
 };
@@ -49,6 +51,10 @@ struct ObservationBatch {
   // Every VM of the host; a VM that is not listed is gone.
   absl::Span<const VmObservation> vms = {};
 };
+
+// Of the options.
+inline constexpr size_t kMaxRatios = 16;
+inline constexpr size_t kMaxHorizons = 8;
 
 // How the samples of one step become one value.
 enum class Aggregation { kMax, kMean };
@@ -81,11 +87,11 @@ struct ModelParameters {
 struct PredictorOptions {
   absl::Duration step = absl::Seconds(10);
   // In steps, growing.
-  std::vector<int> horizons = {1, 10, 60};
+  std::vector<int> horizons = {1, 10, 60, 1080};
   // Growing, in (0, 1).
   std::vector<double> ratios = {0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999};
   Aggregation aggregation = Aggregation::kMax;
-  std::string model = "cloudscale";
+  std::string model = "portfolio";
   int history_steps = 512;
   int warm_up_steps = 10;
   // Gaps up to this many steps are interpolated; after a longer one the series is warm again after
@@ -102,6 +108,8 @@ struct PredictorOptions {
   // Steps that a retrain keeps.
   int retrain_keep_steps = 32;
   double target_violation_ratio = 0.02;
+  // Standard errors by which a challenger must be better to be promoted.
+  double promotion_advantage = 4;
   ModelParameters parameters;
 };
 

@@ -83,11 +83,12 @@ struct Wish {
 };
 
 // What the series should get. With a usable forecast of the shortest horizon:
-//   the model's advised allocation when it has one; otherwise
-//   max(Q(forecast_quantile_ratio) + padding.total, Q(1 - target_violation_ratio)),
-// never below Q(forecast_quantile_ratio) / threshold of the fast correction: less would call its
-// own steady state an under-estimate. Without one: the highest recent demand plus a margin. A boost
-// multiplies the sum. All that exceeds the forecast is told as padding by kind.
+//   max(Q(forecast_quantile_ratio) + padding.total, what the model advises),
+// where a model that advises nothing advises Q(1 - target_violation_ratio), and memory gets at
+// least Q(memory.quantile_ratio); never below Q(forecast_quantile_ratio) / threshold of the fast
+// correction: less would call its own steady state an under-estimate. Without one: the highest
+// recent demand plus a margin. A boost multiplies the sum. All that exceeds the forecast is told as
+// padding by kind.
 [[nodiscard]] Wish MakeWish(const DecisionInputs& in);
 
 // Lowest memory that the guest can live with: need + max(ratio * present, reserve). nullopt while

@@ -75,15 +75,12 @@ Wish FromForecast(const DecisionInputs& in, const Forecast& forecast) {
       (is_memory ? config.memory_correction : config.cpu_correction).threshold_ratio;
   // The published rule is forecast + padding; what the target violation rate asks for beyond it is
   // margin.
-  double least = 0;
-  if (IsUsable(forecast.advised_allocation)) {
-    least = *forecast.advised_allocation;
-  } else {
-    double ratio = 1 - in.policy->target_violation_ratio;
-    if (is_memory) {
-      ratio = std::max(ratio, config.memory.quantile_ratio);
-    }
-    least = QuantileAt(h, ratio);
+  double least = IsUsable(forecast.advised_allocation)
+                     ? *forecast.advised_allocation
+                     : QuantileAt(h, 1 - in.policy->target_violation_ratio);
+  if (is_memory) {
+    // Memory that is missing hurts more than a target for CPU says.
+    least = std::max(least, QuantileAt(h, config.memory.quantile_ratio));
   }
   double value = std::max(base + forecast.padding.total, least);
   value = std::max(value, base / threshold * kPressureSlack);

@@ -58,6 +58,37 @@ class EmbeddedDefault(unittest.TestCase):
         why = ctl("why", "web-1", address=self.address)[1]
         self.assertIn("web-1", why)
 
+    def test_shadow_is_compared_and_a_model_moves_as_a_file(self):
+        said = ctl("model", "use", "cloudscale", "web-1", "--resource", "cpu", "--shadow", "--may-promote",
+                   address=self.address)[1]
+        self.assertIn("shadow cloudscale", said)
+
+        def accuracies():
+            rows = ctl_json("accuracy", "web-1", "--resource", "cpu", address=self.address).get("accuracies", [])
+            return {(r["model"], r.get("is_shadow", False)): r for r in rows if int(r.get("step_count", 0)) > 0}
+
+        rows = wait_until(lambda: {("portfolio", False), ("cloudscale", True)} <= accuracies().keys() and accuracies(),
+                          "both models judged", 60)
+        for row in rows.values():
+            self.assertGreater(float(row["over_allocation_ratio"]), 0)
+        league = ctl("accuracy", "--league", "--resource", "cpu", address=self.address)[1]
+        self.assertRegex(league, r"(?m)^ *cpu +10s +portfolio ")
+        forecast = ctl_json("forecast", "web-1", address=self.address)["forecast"]
+        self.assertEqual(forecast["model"], "portfolio")
+        self.assertIn("%", forecast["reason"])  # which experts count how much
+        self.assertEqual([h["horizon"] for h in forecast["horizons"]], ["10s", "100s", "600s", "10800s"])
+        path = f"{self.directory.name}/web-1.model"
+        self.assertIn("2 series", ctl("model", "export", "web-1", "--to", path, address=self.address)[1])
+        # What it has itself is newer.
+        self.assertIn("0 series", ctl("model", "import", path, address=self.address)[1])
+        code, _, error = ctl("model", "import", __file__, address=self.address, check=False)
+        self.assertEqual(code, 2, error)
+        self.assertIn("model export", error)
+        code, _, error = ctl("model", "use", "oracle", address=self.address, check=False)
+        self.assertEqual(code, 1)
+        self.assertIn("oracle", error)
+        ctl("model", "use", "default", "web-1", "--shadow", address=self.address)  # none again
+
     def test_P14_bad_request_names_field_value_and_range(self):
         code, _, error = ctl("call", "cloudscale.scaler.v1.ScalerService/SetMode",
                              '{"mode": "MODE_UNSPECIFIED", "request_id": "5c9a3c1e-7f0b-4f4e-9d53-3b1d2f6a7c01"}', address=self.address, check=False)

@@ -75,6 +75,8 @@ PredictorOptions OptionsOf(const config::v1::PredictorConfig& config) {
   if (config.has_target_violation_ratio()) {
     options.target_violation_ratio = config.target_violation_ratio();
   }
+  options.promotion_advantage =
+      OrDefault(config.promotion_advantage(), options.promotion_advantage);
   options.retrain_min_interval = OrDefault(config.has_retrain_min_interval(),
                                            config.retrain_min_interval(), absl::Seconds(10));
   return options;
@@ -145,6 +147,7 @@ void ValidatePredictorConfig(const config::v1::PredictorConfig& config, Violatio
   RequireInRange(v, "limits.max_streams", static_cast<double>(runtime.max_streams), 1, 10000);
   RequirePositive(v, "limits.series_ttl", absl::ToDoubleSeconds(options.series_ttl));
   RequireInRange(v, "target_violation_ratio", options.target_violation_ratio, 0.0001, 0.5);
+  RequireInRange(v, "promotion_advantage", options.promotion_advantage, 1, 100);
   RequireInRange(v, "retrain_min_interval", absl::ToDoubleSeconds(options.retrain_min_interval), 0,
                  1e9);
 }

@@ -83,6 +83,10 @@ void CheckSample(const v1::TelemetrySample& sample, int index, absl::string_view
         static_cast<double>(sample.memory_limit_bytes()), kMaxBytes);
   check(sample.has_memory_pressure_ratio(), "memory_pressure_ratio", sample.memory_pressure_ratio(),
         1);
+  if (sample.vcpu_count() < 0 || sample.vcpu_count() > kMaxCores) {
+    violations.Add(field("vcpu_count"), absl::StrCat(sample.vcpu_count()),
+                   absl::StrCat("0 <= x <= ", kMaxCores));
+  }
   if (sample.cpu_quality() == common::v1::SAMPLE_QUALITY_UNSPECIFIED) {
     violations.Add(field("cpu_quality"), "SAMPLE_QUALITY_UNSPECIFIED", "a quality");
   }
@@ -100,7 +104,7 @@ bool IsGood(const v1::TelemetrySample& s, absl::string_view previous_uuid) {
          IsIn(static_cast<double>(s.memory_usage_bytes()), kMaxBytes) &&
          IsIn(static_cast<double>(s.memory_demand_bytes()), kMaxBytes) &&
          IsIn(static_cast<double>(s.memory_limit_bytes()), kMaxBytes) &&
-         IsIn(s.memory_pressure_ratio(), 1) &&
+         IsIn(s.memory_pressure_ratio(), 1) && s.vcpu_count() >= 0 && s.vcpu_count() <= kMaxCores &&
          s.cpu_quality() != common::v1::SAMPLE_QUALITY_UNSPECIFIED &&
          s.memory_quality() != common::v1::SAMPLE_QUALITY_UNSPECIFIED;
 }
@@ -114,6 +118,7 @@ void ReadSample(const v1::TelemetrySample& sample, VmObservation& vm) {
   cpu.demand = std::max(cpu.usage, sample.cpu_demand_cores());
   cpu.allocation = sample.has_cpu_limit_cores() ? sample.cpu_limit_cores() : -1;
   cpu.is_censored = sample.cpu_throttled_ratio() > kCensoredRatio;
+  cpu.capacity = sample.vcpu_count();
   Observation& memory = vm.resource[static_cast<size_t>(Resource::kMemory)];
   memory.is_fresh = IsUsable(sample.memory_quality()) && sample.has_memory_usage_bytes();
   memory.usage = static_cast<double>(sample.memory_usage_bytes());
@@ -231,6 +236,9 @@ void ToProto(const PredictorOptions& options, const PublishedForecast& published
   *proto->mutable_step() = rpc::ToProto(options.step);
   proto->set_target_violation_ratio(published.target_violation_ratio);
   proto->set_advised_allocation(published.advised_allocation);
+  if (forecast.violation_price) {
+    proto->set_violation_price(*forecast.violation_price);
+  }
 }
 
 std::vector<v1::Accuracy> AccuraciesOf(const PredictorOptions& options, const Series& series) {
@@ -261,6 +269,9 @@ std::vector<v1::Accuracy> AccuraciesOf(const PredictorOptions& options, const Se
       accuracy.set_target_violation_ratio(
           series.target_violation_ratio.value_or(options.target_violation_ratio));
       accuracy.set_is_shadow(t > 0);
+      if (t > 0 && h == 0 && series.challenge().is_telling()) {
+        accuracy.set_advantage(series.challenge().advantage());
+      }
     }
   }
   return result;

@@ -85,13 +85,17 @@ absl::Status PredictorHandlers::Do(const v1::SelectModelRequest& request,
   if (request.vm_uuid().size() > kMaxIdLength) {
     CheckId("vm_uuid", request.vm_uuid(), violations);
   }
+  if (request.may_promote() && !request.is_shadow()) {
+    violations.Add("may_promote", "true", "only with is_shadow");
+  }
   CS_RETURN_IF_ERROR(violations.ToStatus());
   MutexLock lock(&changes_mutex_);
   return Once(selections_, request, response, [&]() -> absl::Status {
     CS_ASSIGN_OR_RETURN(const PredictorEngine::Selection selection,
                         runtime_->WithEngine([&](PredictorEngine& engine) {
                           return engine.SelectModel(request.vm_uuid(), resource, request.model(),
-                                                    request.is_shadow(), !request.validate_only());
+                                                    request.is_shadow(), !request.validate_only(),
+                                                    request.may_promote());
                         }));
     response.set_model(selection.model);
     response.set_previous_model(selection.previous_model);
@@ -101,6 +105,7 @@ absl::Status PredictorHandlers::Do(const v1::SelectModelRequest& request,
           .Field("vm", request.vm_uuid())
           .Field("model", selection.model)
           .Field("shadow", request.is_shadow())
+          .Field("may_promote", request.may_promote())
           .Field("series", selection.series_count);
     }
     return absl::OkStatus();
@@ -208,7 +213,7 @@ absl::Status PredictorHandlers::Do(const v1::ImportStateRequest& request,
       violations.Add(field("resource"), absl::StrCat(static_cast<int>(in.resource())),
                      "RESOURCE_CPU or RESOURCE_MEMORY");
     }
-    if (in.format_version() != kStateFormatVersion) {
+    if (in.format_version() < 1 || in.format_version() > kStateFormatVersion) {
       return absl::FailedPreconditionError(
           absl::StrCat(field("format_version"), " is ", in.format_version(),
                        "; this predictor reads version ", kStateFormatVersion));

@@ -52,7 +52,7 @@ TEST_F(PredictorRpcTest, StateMovesToAnotherPredictor) {
   install.mutable_states(0)->set_format_version(99);
   EXPECT_THAT(second.Call(&v1::PredictorService::Stub::ImportState, install, &installed),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("99")));
-  install.mutable_states(0)->set_format_version(1);
+  install.mutable_states(0)->set_format_version(2);
   install.mutable_states(1)->mutable_state()->pop_back();
   EXPECT_THAT(second.Call(&v1::PredictorService::Stub::ImportState, install, &installed),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("states[1].state")));

@@ -67,6 +67,7 @@ absl::Status PredictorHandlers::Do(const v1::GetStatusRequest&, v1::GetStatusRes
     });
     response.set_series_count(engine.series_count());
     response.set_warm_series_count(warm);
+    response.set_promotion_count(engine.promotion_count());
   });
   return absl::OkStatus();
 }
@@ -87,7 +88,8 @@ absl::Status PredictorHandlers::Do(const v1::GetForecastRequest& request,
     if (series == nullptr) {
       return UnknownSeries(request.vm_uuid(), request.host_id());
     }
-    CS_ASSIGN_OR_RETURN(published, engine.ForecastOf(*series, request.model(), now));
+    CS_ASSIGN_OR_RETURN(published, engine.ForecastOf(request.vm_uuid(), request.host_id(),
+                                                     *resource, request.model(), now));
     return absl::OkStatus();
   }));
   ToProto(runtime_->options(), published, response.mutable_forecast());

@@ -225,6 +225,14 @@ void Runtime::ForecastHost(const std::string& host_id, Workspace& workspace,
               forecast->id.vm_uuid.empty() ? batch.add_host_forecasts() : batch.add_forecasts());
       ++count;
     }
+    if (forecast && forecast->is_promotion) {
+      metrics_.Count("cloudscale_predictor_promotions_total", {}, 1);
+      LogLine(LogLevel::kInfo, "model_promoted")
+          .Field("vm", forecast->id.vm_uuid)
+          .Field("host", forecast->id.host_id)
+          .Field("resource", forecast->id.resource == Resource::kCpu ? "cpu" : "memory")
+          .Field("model", forecast->forecast.model->name());
+    }
   };
   // What becomes due meanwhile waits for the next round, so that the answer is bounded in size and
   // time even where steps end faster than they are forecast.

@@ -101,29 +101,24 @@ void AnalogMemory::Adapt(float neighbours) {
   }
 }
 
-AnalogMemory::Content AnalogMemory::content() const {
-  return {.values = values_,
-          .distances = distances_,
-          .log_bandwidth = log_bandwidth_,
-          .newest = newest_,
-          .count = count_};
+void AnalogMemory::Rescale(float factor) {
+  for (float& value : values_) {
+    value *= factor;
+  }
+  for (float& distance : distances_) {
+    distance *= factor * factor;
+  }
+  log_bandwidth_ = std::clamp(log_bandwidth_ + std::log(factor), kLowestLogBandwidth, 0.0F);
 }
 
-bool AnalogMemory::Restore(const Content& content) {
-  const auto is_valid = [](float x) { return std::isfinite(x) && x >= 0; };
-  if (content.newest < 0 || content.newest >= static_cast<int32_t>(kMoments) || content.count < 0 ||
-      content.count > static_cast<int32_t>(kMoments) || !std::isfinite(content.log_bandwidth) ||
-      content.log_bandwidth > 0 || content.log_bandwidth < kLowestLogBandwidth ||
-      !std::all_of(content.values.begin(), content.values.end(), is_valid) ||
-      !std::all_of(content.distances.begin(), content.distances.end(), is_valid)) {
-    return false;
-  }
-  values_ = content.values;
-  distances_ = content.distances;
-  log_bandwidth_ = content.log_bandwidth;
-  newest_ = content.newest;
-  count_ = content.count;
-  return true;
+bool AnalogMemory::is_valid() const {
+  const auto is_part = [](float x) { return x >= 0 && x <= 1; };
+  const auto is_distance = [](float x) { return x >= 0 && x <= 1e3F; };
+  return newest_ >= 0 && newest_ < static_cast<int32_t>(kMoments) && count_ >= 0 &&
+         count_ <= static_cast<int32_t>(kMoments) && log_bandwidth_ <= 0 &&
+         log_bandwidth_ >= kLowestLogBandwidth &&
+         std::all_of(values_.begin(), values_.end(), is_part) &&
+         std::all_of(distances_.begin(), distances_.end(), is_distance);
 }
 
 }  // namespace cloudscale::predictor

@@ -38,19 +38,18 @@ class AnalogMemory {
     return values_[(static_cast<size_t>(newest_) + age) % kMoments];
   }
 
-  // What a checkpoint holds; plain floats and integers only.
-  struct Content {
-    std::array<float, kMoments> values;
-    std::array<float, kMoments> distances;
-    float log_bandwidth;
-    int32_t newest;
-    int32_t count;
-  };
-  [[nodiscard]] Content content() const;
-  // False when the content is not one that `content` gives.
-  [[nodiscard]] bool Restore(const Content& content);
+  // The capacity grew by the inverse of this factor.
+  void Rescale(float factor);
+
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.values_, self.distances_, self.log_bandwidth_, self.newest_, self.count_);
+    archive.Require(self.is_valid());
+  }
 
  private:
+  [[nodiscard]] bool is_valid() const;
+
   static constexpr float kFading = 0.9F;
   static constexpr float kNeighbours = 16;
   static constexpr float kRecency = 1.0F / 4096;  // per step of age

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace cloudscale::predictor {
 namespace {
@@ -19,11 +20,15 @@ constexpr float kDayResolution = 65534;
 constexpr uint16_t kUnknownSlot = 65535;
 constexpr int kPeakPeriod = 24;  // steps between looks at the peak, once there are as many twice
 
-float GainOf(double half_life) { return static_cast<float>(1 - std::exp2(-1 / half_life)); }
+// Steps of own residuals that those of others count as much as.
+constexpr float kExperienceSteps = 24;
+constexpr float kKeptCount = 32;  // steps of residuals that a retrain leaves
+// Up to so many steps the memory is asked for the largest, beyond it the slots of the day.
+constexpr int kShortHorizon = 64;
 
 }  // namespace
 
-Portfolio::Portfolio(const SeriesTraits& traits, double target)
+Portfolio::Portfolio(const SeriesTraits& traits, double target, absl::Span<const int> horizons)
     : RatioState(traits),
       day_steps_(static_cast<int>(std::min<int64_t>(StepsPerDay(traits), 1 << 30))),
       day_slots_(std::min(day_steps_, kMaxDaySlots)),
@@ -32,9 +37,22 @@ Portfolio::Portfolio(const SeriesTraits& traits, double target)
       slow_gain_(GainOf(std::max(48.0, day_steps_ / 2.0))),
       peak_fading_(1 - GainOf(3.0 * day_steps_)),
       day_(static_cast<size_t>(day_slots_), kUnknownSlot),
-      price_(std::clamp(target, kLeastTarget, kLargestTarget)) {}
+      price_(std::clamp(target, kLeastTarget, kLargestTarget)) {
+  SetHorizons(horizons);
+}
 
-size_t Portfolio::bytes() const { return sizeof(*this) + HeapBytes(day_); }
+void Portfolio::SetHorizons(absl::Span<const int> horizons) {
+  std::vector<HorizonMaximum> next;
+  next.reserve(horizons.size());
+  for (const int steps : horizons) {
+    const auto kept = std::find_if(horizons_.begin(), horizons_.end(),
+                                   [&](const HorizonMaximum& h) { return h.steps() == steps; });
+    next.push_back(kept != horizons_.end() ? *kept : HorizonMaximum(steps, day_steps_));
+  }
+  horizons_ = std::move(next);
+}
+
+size_t Portfolio::bytes() const { return sizeof(*this) + HeapBytes(day_) + HeapBytes(horizons_); }
 
 float Portfolio::LargestOf(size_t count) const {
   float largest = 0;
@@ -110,6 +128,7 @@ void Portfolio::Forecast(int steps) {
   mixture_.fill(0);
   for (size_t e = 0; e < kExperts; ++e) {
     const float weight = weights[e] / total;
+    shares_[e] = weight;
     if (weight == 0) {
       continue;
     }
@@ -128,7 +147,7 @@ void Portfolio::Forecast(int steps) {
   float above_inverse = 0;
   float above_square = 0;
   float least_cost = INFINITY;
-  const auto price = static_cast<float>(price_.price());
+  const auto price = static_cast<float>(this->price());
   // With x = 1 - size / demand on a flat series, price + depth price · x² > x for every x: what a
   // deep violation saves is never worth it.
   const float depth_price =
@@ -212,7 +231,12 @@ void Portfolio::Learn(const Sample& sample) {
     const double applied = applied_ratio();
     if (applied > 0) {  // else nobody has asked for a size yet
       // At full size there is nothing more to give.
-      price_.Observe(applied < 1 && (sample.is_censored || sample.seen > applied + 1e-6));
+      // Held back below what was advised: nobody knows whether the advice would have done.
+      const bool is_withheld = sample.is_censored && sample.allocation >= 0 &&
+                               sample.allocation < 0.99 * applied && sample.seen <= applied;
+      if (!is_withheld) {
+        price_.Observe(applied < 1 && (sample.is_censored || sample.seen > applied + 1e-6));
+      }
     }
     for (size_t e = 0; e < kExperts; ++e) {
       const float error = value - judged_[e];
@@ -235,11 +259,132 @@ void Portfolio::Learn(const Sample& sample) {
   ++step_;
   ++steps_since_forecast_;
   is_stale_ = true;
+  for (HorizonMaximum& horizon : horizons_) {
+    horizon.Observe(value);
+    if (horizon.is_statement_due()) {
+      horizon.State(HintsOf(horizon.steps()));
+    }
+  }
 }
 
 void Portfolio::Pass(int64_t steps) {
   step_ += steps;
   is_stale_ = true;
+  for (HorizonMaximum& horizon : horizons_) {
+    horizon.Skip();
+  }
+}
+
+float Portfolio::LargestLately(int steps) const {
+  float largest = LargestOf(static_cast<size_t>(std::min(steps, kShortHorizon)));
+  if (steps > kShortHorizon) {
+    largest = std::max(largest, open_largest_);
+    const int slots =
+        std::min(day_slots_ - 1, static_cast<int>(int64_t{steps} * day_slots_ / day_steps_));
+    for (int back = 1; back <= slots && open_slot_ >= 0; ++back) {
+      const uint16_t held =
+          day_[static_cast<size_t>((open_slot_ - back + day_slots_) % day_slots_)];
+      largest = held == kUnknownSlot ? largest : std::max(largest, held / kDayResolution);
+    }
+  }
+  return largest;
+}
+
+HorizonMaximum::Hints Portfolio::HintsOf(int steps) const {
+  const float lately = LargestLately(steps);
+  const float daily = Yesterday(0, std::min(steps, day_steps_) - 1);
+  return {.lately = lately, .level = fast_.value(), .daily = daily < 0 ? lately : daily};
+}
+
+void Portfolio::MaximumQuantileRatios(size_t horizon, absl::Span<const double> ratios,
+                                      absl::Span<double> values) {
+  Forecast(std::max(1, forecast_steps_));
+  HorizonMaximum& maximum = horizons_[horizon];
+  GridDistribution below;
+  maximum.Distribution(HintsOf(maximum.steps()), mixture_, below);
+  const ValueGrid& grid = ValueGrid::Get();
+  size_t k = 0;
+  for (size_t r = 0; r < ratios.size(); ++r) {
+    while (k + 1 < ValueGrid::kSize && below[k] < static_cast<float>(ratios[r])) {
+      ++k;
+    }
+    values[r] = static_cast<double>(grid[k]);
+  }
+}
+
+void Portfolio::SetTarget(double target, double price_factor) {
+  price_.set_target(std::clamp(target, kLeastTarget, kLargestTarget));
+  price_factor_ = std::max(1.0, price_factor);
+}
+
+void Portfolio::GrowCapacity(double capacity) {
+  const auto factor = static_cast<float>(SetCapacity(capacity));
+  memory_.Rescale(factor);
+  for (ResidualExpert& point : points_) {
+    point.Rescale(factor);
+  }
+  for (size_t e = 0; e < kExperts; ++e) {
+    losses_[e].sum *= factor;
+    judged_[e] *= factor;
+  }
+  fast_.sum *= factor;
+  slow_.sum *= factor;
+  for (uint16_t& slot : day_) {
+    slot = slot == kUnknownSlot
+               ? slot
+               : static_cast<uint16_t>(std::lround(static_cast<float>(slot) * factor));
+  }
+  open_largest_ *= factor;
+  std::array<float, kPeakBins> histogram{};
+  for (size_t bin = 0; bin < kPeakBins; ++bin) {
+    histogram[static_cast<size_t>(static_cast<float>(bin) * factor)] += peak_histogram_[bin];
+  }
+  peak_histogram_ = histogram;
+  peak_ = std::max(kLeastPeak, peak_ * factor);
+  size_ *= factor;
+  for (HorizonMaximum& horizon : horizons_) {
+    horizon.Rescale(factor);
+  }
+  is_stale_ = true;
+}
+
+Portfolio::Shapes Portfolio::GetShapes() const {
+  Shapes all;
+  auto out = all.begin();
+  for (const ResidualExpert& point : points_) {
+    const auto shape = point.Shape();
+    out = std::copy(shape.begin(), shape.end(), out);
+  }
+  return all;
+}
+
+void Portfolio::StartWith(const Shapes& shapes) {
+  for (size_t e = 0; e < kPoints; ++e) {
+    points_[e].StartWith(shapes.data() + e * ResidualExpert::kBins, kExperienceSteps);
+  }
+}
+
+void Portfolio::Retrain() {
+  for (ResidualExpert& point : points_) {
+    point.KeepSteps(kKeptCount);
+  }
+  losses_ = {};
+  for (HorizonMaximum& horizon : horizons_) {
+    horizon.Retrain();
+  }
+  is_stale_ = true;
+}
+
+bool Portfolio::is_valid() const {
+  const auto is_part = [](float x) { return x >= 0 && x <= 1; };
+  return step_ >= 0 && step_ < (int64_t{1} << 53) && open_slot_ >= -1 && open_slot_ < day_slots_ &&
+         is_part(open_largest_) && is_part(size_) && peak_ >= kLeastPeak && peak_ <= 1 &&
+         censored_run_ >= 0 && censored_run_ < (1 << 30) && forecast_steps_ >= 0 &&
+         forecast_steps_ < (1 << 20) && steps_since_forecast_ >= 0 &&
+         steps_since_forecast_ < (1 << 30) &&
+         std::all_of(judged_.begin(), judged_.end(), is_part) &&
+         std::all_of(
+             mixture_.begin(), mixture_.end(), [](float x) { return x >= -0.01F && x <= 1.01F; });
 }
 
 std::unique_ptr<SizingMethod> MakePortfolioMethod() {

@@ -6,7 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "services/predictor/sizing/analog_memory.h"
+#include "services/predictor/sizing/fading_mean.h"
+#include "services/predictor/sizing/horizon_maximum.h"
 #include "services/predictor/sizing/price_controller.h"
 #include "services/predictor/sizing/ratio_state.h"
 #include "services/predictor/sizing/residual_expert.h"
@@ -31,14 +34,64 @@ namespace cloudscale::predictor {
 // O(AnalogMemory::kMoments · min(steps, 6)). Thread safety: thread-compatible.
 class Portfolio final : public RatioState {
  public:
-  // `target` in (0, 0.5].
-  Portfolio(const SeriesTraits& traits, double target);
+  static constexpr size_t kPoints = 7;
+  static constexpr size_t kExperts = kPoints + 2;
+  static constexpr std::array<const char*, kExperts> kExpertNames = {"last value",
+                                                                     "fast mean",
+                                                                     "largest of 6",
+                                                                     "largest of 24",
+                                                                     "slow mean",
+                                                                     "same time yesterday",
+                                                                     "yesterday by today's level",
+                                                                     "what followed the like",
+                                                                     "how the like changed"};
+
+  // `target` in (0, 0.5]. `horizons` in steps, above 1: those that `MaximumQuantiles` is asked for.
+  Portfolio(const SeriesTraits& traits, double target, absl::Span<const int> horizons = {});
 
   [[nodiscard]] size_t bytes() const override;
 
   // Demand of a step to come stays within this, in parts of the capacity, with this probability.
   // Of the mixture behind the last `Size`; 1 before there is one.
   [[nodiscard]] double QuantileRatio(double ratio) const;
+  // The same of the largest demand within a horizon, given by its place in the list, for growing
+  // probabilities; in parts of the capacity. Not before the first step.
+  void MaximumQuantileRatios(size_t horizon, absl::Span<const double> ratios,
+                             absl::Span<double> values);
+
+  // Parts of the mixture behind the last `Size`.
+  [[nodiscard]] const std::array<float, kExperts>& shares() const { return shares_; }
+  // Price of one violation now, in allocation of one peak for one step.
+  [[nodiscard]] double price() const { return price_.price() * price_factor_; }
+  // `target` in (0, 0.5]; the price is multiplied by `factor` >= 1.
+  void SetTarget(double target, double price_factor);
+  // Other horizons than before; those that stay keep what they have learnt.
+  void SetHorizons(absl::Span<const int> horizons);
+  // The capacity is this from the next step on; at least the present one.
+  void GrowCapacity(double capacity);
+  // Forgets how well the experts did, so that the newest errors decide; demand stays known.
+  void Retrain();
+  // What of this series holds for others of its kind: the shapes of the experts' errors.
+  using Shapes = std::array<float, kPoints * ResidualExpert::kBins>;
+  [[nodiscard]] Shapes GetShapes() const;
+  // Of others; only before the first step.
+  void StartWith(const Shapes& shapes);
+  [[nodiscard]] size_t known_steps() const { return memory_.size(); }
+  // Newest first; age < known_steps(). In parts of the capacity.
+  [[nodiscard]] float DemandAtAge(size_t age) const { return memory_.at_age(age); }
+
+  // All that was learnt. Into one that was made with the same arguments; nothing may be done with
+  // it when the archive is not ok afterwards.
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    RatioState::VisitBase(self, archive);
+    archive(self.memory_, self.points_, self.losses_, self.judged_, self.fast_, self.slow_,
+            self.day_, self.open_slot_, self.open_largest_, self.step_, self.peak_histogram_,
+            self.peak_, self.price_, self.censored_run_, self.horizons_, self.mixture_,
+            self.shares_, self.neighbours_, self.size_, self.forecast_steps_,
+            self.steps_since_forecast_, self.is_stale_);
+    archive.Require(self.is_valid());
+  }
 
  protected:
   void Learn(const Sample& sample) override;
@@ -47,20 +100,8 @@ class Portfolio final : public RatioState {
   double ExpectedRatio(int steps) override;
 
  private:
-  static constexpr size_t kPoints = 7;
-  static constexpr size_t kExperts = kPoints + 2;
   static constexpr size_t kPeakBins = 100;
   static constexpr int kMaxDaySlots = 720;
-
-  struct FadingMean {
-    float sum = 0;
-    float weight = 0;
-    void Add(float value, float gain) {
-      sum += gain * (value - sum);
-      weight += gain * (1 - weight);
-    }
-    [[nodiscard]] float value() const { return weight > 0 ? sum / weight : 0; }
-  };
 
   void Forecast(int steps);
   void SetPoints(int steps);
@@ -70,6 +111,10 @@ class Portfolio final : public RatioState {
   [[nodiscard]] float LargestOf(size_t count) const;
   void LearnDay(float value);
   void LearnPeak(float value);
+  // Largest demand of the last `steps` steps, as far as the slots of the day tell it.
+  [[nodiscard]] float LargestLately(int steps) const;
+  [[nodiscard]] HorizonMaximum::Hints HintsOf(int steps) const;
+  [[nodiscard]] bool is_valid() const;
 
   // Per step, from the length of a day in steps.
   const int day_steps_;
@@ -93,10 +138,13 @@ class Portfolio final : public RatioState {
   std::array<float, kPeakBins> peak_histogram_{};
   float peak_ = 0.5F;
   PriceController price_;
+  double price_factor_ = 1;
+  std::vector<HorizonMaximum> horizons_;
   int censored_run_ = 0;
 
   // What the last `Size` was made from.
   GridDistribution mixture_{};
+  std::array<float, kExperts> shares_{};
   std::optional<float> neighbours_;  // until the next step adapts to it
   float size_ = 1;
   int forecast_steps_ = 0;  // that the forecast is for; 0: there is none

@@ -4,12 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "common/random/rng.h"
 #include "services/predictor/sizing/sizing_testing.h"
+#include "services/predictor/sizing/state_archive.h"
 
 namespace cloudscale::predictor {
 namespace {
@@ -123,7 +127,22 @@ TEST(AnalogMemoryTest, KnowsWhatFollowsAPatternThatComesAgain) {
   EXPECT_THAT(levels[lower] - levels[lower - 1], FloatNear(0.5F, 0.06F));
 }
 
-TEST(AnalogMemoryTest, ForgetsBeyondItsSizeAndContinuesFromItsContent) {
+template <typename T>
+std::string BytesOf(const T& value) {
+  std::string bytes;
+  StateWriter writer(&bytes);
+  writer(value);
+  return bytes;
+}
+
+template <typename T>
+bool Read(absl::string_view bytes, T& value) {
+  StateReader reader(bytes);
+  reader(value);
+  return reader.ok() && reader.at_end();
+}
+
+TEST(AnalogMemoryTest, ForgetsBeyondItsSizeAndContinuesFromItsBytes) {
   Rng rng(4);
   AnalogMemory memory;
   for (size_t t = 0; t < 3 * AnalogMemory::kMoments; ++t) {
@@ -131,7 +150,7 @@ TEST(AnalogMemoryTest, ForgetsBeyondItsSizeAndContinuesFromItsContent) {
   }
   EXPECT_EQ(memory.size(), AnalogMemory::kMoments);
   AnalogMemory copy;
-  ASSERT_TRUE(copy.Restore(memory.content()));
+  ASSERT_TRUE(Read(BytesOf(memory), copy));
   GridDistribution flat;
   flat.fill(0.5F);
   GridDistribution a;
@@ -147,12 +166,17 @@ TEST(AnalogMemoryTest, ForgetsBeyondItsSizeAndContinuesFromItsContent) {
     memory.Adapt(neighbours);
     copy.Adapt(neighbours);
   }
-  auto damaged = memory.content();
-  damaged.newest = -1;
-  EXPECT_FALSE(copy.Restore(damaged));
-  damaged = memory.content();
-  damaged.values[7] = NAN;
-  EXPECT_FALSE(copy.Restore(damaged));
+  const std::string good = BytesOf(memory);
+  const auto with = [&](size_t offset, auto value) {
+    std::string bytes = good;
+    std::memcpy(bytes.data() + offset, &value, sizeof(value));
+    return bytes;
+  };
+  EXPECT_FALSE(Read(with(good.size() - 8, int32_t{-1}), copy));  // where the newest stands
+  EXPECT_FALSE(Read(with(good.size() - 8, int32_t{1024}), copy));
+  EXPECT_FALSE(Read(with(28, NAN), copy));
+  EXPECT_FALSE(Read(with(28, 1.5F), copy));
+  EXPECT_FALSE(Read(good.substr(1), copy));
 }
 
 TEST(PriceControllerTest, FollowsTheMeasuredRate) {
@@ -169,12 +193,15 @@ TEST(PriceControllerTest, FollowsTheMeasuredRate) {
   EXPECT_LT(price.price(), base / 2);
 }
 
-TEST(PriceControllerTest, ContentOutsideItsBoundsIsRefused) {
+TEST(PriceControllerTest, BytesOutsideItsBoundsAreRefused) {
   PriceController price(0.02);
-  EXPECT_TRUE(price.Restore({.violations = 3, .steps = 100}));
-  EXPECT_FALSE(price.Restore({.violations = 101, .steps = 100}));
-  EXPECT_FALSE(price.Restore({.violations = NAN, .steps = 100}));
-  EXPECT_FALSE(price.Restore({.violations = 1, .steps = 1e9}));
+  const auto bytes = [](double violations, double steps) {
+    return BytesOf(std::array<double, 2>{violations, steps});
+  };
+  EXPECT_TRUE(Read(bytes(3, 100), price));
+  EXPECT_FALSE(Read(bytes(101, 100), price));
+  EXPECT_FALSE(Read(bytes(NAN, 100), price));
+  EXPECT_FALSE(Read(bytes(1, 1e9), price));
 }
 
 TEST(PortfolioTest, MeetsTheRateThatItIsAskedForOpenAndClosed) {

@@ -29,20 +29,13 @@ class PriceController {
   // What reaches the target on a typical series, as fitted to recorded ones.
   [[nodiscard]] double base() const { return std::max(0.32, 0.011 * std::pow(target_, -1.3)); }
   [[nodiscard]] double target() const { return target_; }
+  void set_target(double target) { target_ = target; }
 
-  struct Content {
-    double violations;
-    double steps;
-  };
-  [[nodiscard]] Content content() const { return {violations_, steps_}; }
-  [[nodiscard]] bool Restore(const Content& content) {
-    if (!(content.violations >= 0 && content.steps >= content.violations &&
-          content.steps <= 1 / (1 - kFading))) {
-      return false;
-    }
-    violations_ = content.violations;
-    steps_ = content.steps;
-    return true;
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.violations_, self.steps_);
+    archive.Require(self.violations_ >= 0 && self.steps_ >= self.violations_ &&
+                    self.steps_ <= 1 / (1 - kFading));
   }
 
  private:

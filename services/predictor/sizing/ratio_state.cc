@@ -40,7 +40,7 @@ void RatioState::HoldFloor() {
 }
 
 void RatioState::Observe(const StepDemand& step) {
-  Sample sample{.is_censored = step.is_censored};
+  Sample sample{.is_censored = step.is_censored, .allocation = step.allocation / capacity_};
   sample.seen = step.demand > 0 ? std::min(1.0, step.demand / capacity_) : 0.0;
   if (sample.seen < kSmallestRatio) {
     sample.seen = 0;
@@ -58,6 +58,15 @@ void RatioState::Observe(const StepDemand& step) {
   }
   Learn(sample);
   has_observed_ = true;
+}
+
+double RatioState::SetCapacity(double capacity) {
+  const double factor = capacity_ / capacity;
+  capacity_ = capacity;
+  for (double* ratio : {&applied_ratio_, &size_floor_, &expected_floor_}) {
+    *ratio = std::min(1.0, *ratio * factor);
+  }
+  return factor;
 }
 
 void RatioState::Skip(int64_t steps) {

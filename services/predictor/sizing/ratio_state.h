@@ -36,6 +36,7 @@ class RatioState : public SizingState {
     double ratio = 0;  // to learn, in [0, 1]
     double seen = 0;   // as observed, in [0, ratio]
     bool is_censored = false;
+    double allocation = -1;  // in force, as part of the capacity; negative: what `Size` said last
   };
   virtual void Learn(const Sample& sample) = 0;
   // A gap; only what counts time needs it.
@@ -47,10 +48,23 @@ class RatioState : public SizingState {
   // What `Size` said last, taken to be the allocation in force; 0 before.
   [[nodiscard]] double applied_ratio() const { return applied_ratio_; }
 
+  // For methods that can: the capacity is this from now on. Returns by what the parts of it that
+  // are held are to be multiplied.
+  double SetCapacity(double capacity);
+
+  template <typename Self, typename Archive>
+  static void VisitBase(Self& self, Archive& archive) {
+    archive(self.capacity_, self.has_observed_, self.asked_steps_, self.applied_ratio_,
+            self.size_floor_, self.expected_floor_);
+    archive.Require(self.capacity_ > 0 && self.asked_steps_ >= 1 && self.applied_ratio_ >= 0 &&
+                    self.applied_ratio_ <= 1 && self.size_floor_ >= 0 && self.size_floor_ <= 1 &&
+                    self.expected_floor_ >= 0 && self.expected_floor_ <= 1);
+  }
+
  private:
   void HoldFloor();
 
-  const double capacity_;
+  double capacity_;
   bool has_observed_ = false;
   int asked_steps_ = 1;
   double applied_ratio_ = 0;

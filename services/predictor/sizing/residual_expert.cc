@@ -97,18 +97,46 @@ void ResidualExpert::Distribution(GridDistribution& below) const {
   }
 }
 
-bool ResidualExpert::Restore(const Content& content) {
-  const auto is_valid = [](float x) { return std::isfinite(x) && x >= 0; };
-  if (!std::all_of(content.histogram.begin(), content.histogram.end(), is_valid) ||
-      !(*std::max_element(content.histogram.begin(), content.histogram.end()) > 0) ||
-      !is_valid(content.point) || !is_valid(content.scale_sum) || !is_valid(content.scale_weight)) {
-    return false;
+void ResidualExpert::Rescale(float factor) {
+  point_ *= factor;
+  scale_sum_ *= factor;
+}
+
+std::array<float, ResidualExpert::kBins> ResidualExpert::Shape() const {
+  float total = 0;
+  for (const float weight : histogram_) {
+    total += weight;
   }
-  histogram_ = content.histogram;
-  point_ = content.point;
-  scale_sum_ = content.scale_sum;
-  scale_weight_ = content.scale_weight;
-  return true;
+  std::array<float, kBins> shape = histogram_;
+  for (float& weight : shape) {
+    weight /= total;
+  }
+  return shape;
+}
+
+void ResidualExpert::StartWith(const float* shape, float steps) {
+  for (size_t bin = 0; bin < kBins; ++bin) {
+    histogram_[bin] += steps * shape[bin];
+  }
+}
+
+void ResidualExpert::KeepSteps(float count) {
+  float total = 0;
+  for (const float weight : histogram_) {
+    total += weight;
+  }
+  if (total > count) {
+    for (float& weight : histogram_) {
+      weight *= count / total;
+    }
+  }
+}
+
+bool ResidualExpert::is_valid() const {
+  const auto is_weight = [](float x) { return x >= 0 && x <= 1e9F; };
+  return std::all_of(histogram_.begin(), histogram_.end(), is_weight) &&
+         *std::max_element(histogram_.begin(), histogram_.end()) > 0 && is_weight(point_) &&
+         is_weight(scale_sum_) && scale_weight_ >= 0 && scale_weight_ <= 1.001F;
 }
 
 }  // namespace cloudscale::predictor

@@ -25,17 +25,24 @@ class ResidualExpert {
   [[nodiscard]] float Quantile(float ratio) const;
   void Distribution(GridDistribution& below) const;
 
-  struct Content {
-    std::array<float, kBins> histogram;
-    float point;
-    float scale_sum;
-    float scale_weight;
-  };
-  [[nodiscard]] Content content() const { return {histogram_, point_, scale_sum_, scale_weight_}; }
-  [[nodiscard]] bool Restore(const Content& content);
+  // The capacity grew by the inverse of this factor.
+  void Rescale(float factor);
+  // The histogram, adding up to one; it does not depend on the scale.
+  [[nodiscard]] std::array<float, kBins> Shape() const;
+  // Starts with this shape as if it had been seen for so many steps.
+  void StartWith(const float* shape, float steps);
+  // What was learnt counts as at most so many steps.
+  void KeepSteps(float count);
+
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.histogram_, self.point_, self.scale_sum_, self.scale_weight_);
+    archive.Require(self.is_valid());
+  }
 
  private:
   [[nodiscard]] float scale() const;
+  [[nodiscard]] bool is_valid() const;
 
   std::array<float, kBins> histogram_ = [] {
     std::array<float, kBins> flat{};

@@ -26,6 +26,8 @@ struct StepDemand {
   double demand = 0;  // finite, >= 0
   // The allocation held it back: `demand` is only a lower bound.
   bool is_censored = false;
+  // In force during the step; negative when it is what `Size` said last.
+  double allocation = -1;
 };
 
 // One method on one series. Steps come in order and without holes but for `Skip`. Deterministic;

@@ -1,0 +1,365 @@
+// Models of a series: chosen, in shadow, promoted, saved.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "common/random/rng.h"
+#include "common/testing/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/predictor/engine_fixture.h"
+#include "services/predictor/state_codec.h"
+
+namespace cloudscale::predictor {
+namespace {
+
+using ::cloudscale::testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(PredictorEngineTest, ChoosingAModelChangesForecastsAndCanBeUndone) {
+  auto engine = MakeEngine();
+  Feeder feeder(*engine);
+  feeder.Steps(20, [](int step) { return 1.0 + step % 3; });
+  const auto chosen = engine->SelectModel("vm-1", Resource::kCpu, "max", false, /*apply=*/true);
+  ASSERT_THAT(chosen, cloudscale::testing::IsOk());
+  EXPECT_EQ(chosen->previous_model, "cloudscale");
+  EXPECT_EQ(chosen->series_count, 1);
+  EXPECT_EQ(feeder.Steps(2, Flat)->model->name(), "max");
+  ASSERT_THAT(engine->SelectModel("", std::nullopt, "mean", false, true),
+              cloudscale::testing::IsOk());
+  EXPECT_EQ(feeder.Steps(2, Flat)->model->name(), "max");  // its own choice stands
+  ASSERT_THAT(engine->SelectModel("vm-1", std::nullopt, "", false, true),
+              cloudscale::testing::IsOk());
+  EXPECT_EQ(feeder.Steps(2, Flat)->model->name(), "mean");
+  EXPECT_THAT(engine->SelectModel("", std::nullopt, "oracle", false, true),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("oracle")));
+}
+
+TEST(PredictorEngineTest, ShadowRunsBesideAndIsJudged) {
+  auto engine = MakeEngine();
+  Feeder feeder(*engine);
+  feeder.Steps(5, Flat);
+  ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "max", true, true),
+              cloudscale::testing::IsOk());
+  EXPECT_EQ(feeder.Steps(10, Flat)->model->name(), "cloudscale");
+  ASSERT_EQ(feeder.series().tracks().size(), 2u);
+  EXPECT_EQ(feeder.series().tracks()[1].model()->name(), "max");
+  EXPECT_GT(feeder.series().tracks()[1].accuracy(0).step_count, 5);
+}
+
+TEST(PredictorEngineTest, ImportGoesOnWhereTheExportStopped) {
+  auto first = MakeEngine();
+  Feeder feeder(*first);
+  feeder.Steps(60, [](int step) { return 1.0 + step % 4; });
+  auto second = MakeEngine();
+  const Series& series = feeder.series();
+  ASSERT_THAT(second->Import(series.id(), series.ToState(), true),
+              cloudscale::testing::IsOkAndHolds(true));
+  const Series* copy = second->Find("vm-1", "", Resource::kCpu);
+  ASSERT_NE(copy, nullptr);
+  EXPECT_TRUE(copy->is_warm());
+  EXPECT_EQ(copy->ToState(), series.ToState());
+  EXPECT_EQ(copy->forecast()->quantiles, series.forecast()->quantiles);
+  // The own state is not older, so it stays.
+  EXPECT_THAT(second->Import(series.id(), series.ToState(), true),
+              cloudscale::testing::IsOkAndHolds(false));
+}
+
+TEST(PredictorEngineTest, StateOfAnotherStepIsRefused) {
+  auto first = MakeEngine();
+  Feeder feeder(*first);
+  feeder.Steps(20, Flat);
+  PredictorOptions options = OptionsWith("cloudscale");
+  options.step = absl::Seconds(5);
+  auto second = MakeEngine(options);
+  EXPECT_THAT(second->Import(feeder.series().id(), feeder.series().ToState(), true),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("10s")));
+  EXPECT_EQ(second->series_count(), 0);
+}
+
+// A series with everything in it: a day's wave, bursts, lost samples, a cap that holds back.
+Observation Eventful(int64_t second, Rng& rng) {
+  if (rng.Chance(0.01)) {
+    return {};
+  }
+  Observation o = Fresh(2 + std::sin(static_cast<double>(second) / 900) + rng.Uniform(0, 0.5) +
+                        (rng.Chance(0.01) ? 1.5 : 0));
+  o.capacity = second < 4000 ? 4 : 8;
+  o.is_censored = o.demand > 3;
+  o.allocation = o.is_censored ? 3 : -1;
+  return o;
+}
+
+void ObserveSecond(PredictorEngine& engine, int64_t second, const Observation& observation) {
+  const VmObservation vm = {.vm_uuid = "vm-1", .resource = {observation, Observation()}};
+  ASSERT_THAT(engine.Ingest({.host_id = "host",
+                             .boot_id = "boot",
+                             .sequence = second,
+                             .time = kStart + absl::Seconds(second),
+                             .monotonic_time = absl::Seconds(second),
+                             .vms = absl::MakeConstSpan(&vm, 1)},
+                            kReceived),
+              cloudscale::testing::IsOk());
+  engine.TakeForecasts("host", kStart + absl::Seconds(second));
+}
+
+class RestartTest : public ::testing::TestWithParam<const char*> {};
+
+// All models, in use or in shadow, saved in the middle of a step.
+TEST_P(RestartTest, P14GoesOnBitForBit) {
+  auto whole = MakeEngine(OptionsWith(GetParam()));
+  Rng rng(3);
+  int64_t second = 1;
+  for (; second < 3000; ++second) {
+    ObserveSecond(*whole, second, Eventful(second, rng));
+    if (second == 100) {
+      const char* shadow = std::string(GetParam()) == "portfolio" ? "cloudscale" : "portfolio";
+      ASSERT_THAT(whole->SelectModel("vm-1", std::nullopt, shadow, true, true, true),
+                  cloudscale::testing::IsOk());
+    }
+  }
+  PredictorEngine::Target target;
+  target.vm_uuid = "vm-1";
+  target.target_violation_ratio = 0.05;
+  target.price_factor = 3;
+  whole->UpdateTarget(target, kStart + absl::Seconds(second));
+  ASSERT_NE((second - 1) % 10, 0);
+  auto restarted = MakeEngine(OptionsWith(GetParam()));
+  for (const char* vm : {"vm-1", ""}) {
+    const Series* series = whole->Find(vm, "host", Resource::kCpu);
+    const auto decoded = DecodeState(EncodeState(series->ToState()));
+    ASSERT_THAT(decoded, cloudscale::testing::IsOk());
+    ASSERT_THAT(restarted->Import(series->id(), *decoded, true),
+                cloudscale::testing::IsOkAndHolds(true));
+    EXPECT_EQ(restarted->Find(vm, "host", Resource::kCpu)->ToState(), series->ToState());
+  }
+  for (; second < 6000; ++second) {
+    const Observation o = Eventful(second, rng);
+    ObserveSecond(*whole, second, o);
+    ObserveSecond(*restarted, second, o);
+    for (const char* vm : {"vm-1", ""}) {
+      const Series& a = *whole->Find(vm, "host", Resource::kCpu);
+      const Series& b = *restarted->Find(vm, "host", Resource::kCpu);
+      ASSERT_EQ(a.forecast()->quantiles, b.forecast()->quantiles) << second;
+      ASSERT_EQ(a.forecast()->advised, b.forecast()->advised) << second;
+      if (second % 500 == 0) {
+        ASSERT_EQ(a.ToState(), b.ToState()) << second;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, RestartTest,
+                         ::testing::Values("portfolio", "cloudscale", "max", "autoregression"));
+
+TEST(PredictorEngineTest, ShadowIsPromotedOnlyWhenItIsReallyBetter) {
+  for (const bool is_better : {true, false}) {
+    auto engine = MakeEngine(OptionsWith(is_better ? "max" : "portfolio"));
+    Feeder feeder(*engine);
+    const auto wave = [](int step) { return step % 37 < 5 ? 3.0 : 0.5; };
+    feeder.Steps(5, wave);
+    ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, is_better ? "portfolio" : "max",
+                                    /*is_shadow=*/true, /*apply=*/true, /*may_promote=*/true),
+                cloudscale::testing::IsOk());
+    feeder.Steps(200, wave);
+    EXPECT_EQ(feeder.series().challenge().advantage(), 0);  // too early to tell
+    const auto forecast = feeder.Steps(3000, wave);
+    ASSERT_TRUE(forecast.has_value());
+    EXPECT_EQ(forecast->model->name(), "portfolio");
+    EXPECT_EQ(feeder.series().tracks()[1].model()->name(), "max");  // may win its place back
+    EXPECT_EQ(engine->promotion_count(), is_better ? 1 : 0);
+    EXPECT_LT(feeder.series().challenge().advantage(), 0)
+        << is_better << " " << feeder.series().challenge().blocks();
+  }
+}
+
+TEST(PredictorEngineTest, ShadowWithoutLeaveIsNotPromoted) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  Feeder feeder(*engine);
+  const auto wave = [](int step) { return step % 37 < 5 ? 3.0 : 0.5; };
+  feeder.Steps(5, wave);
+  ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "portfolio", true, true),
+              cloudscale::testing::IsOk());
+  EXPECT_EQ(feeder.Steps(1400, wave)->model->name(), "max");
+  EXPECT_GT(feeder.series().challenge().advantage(), 4);
+  EXPECT_EQ(engine->promotion_count(), 0);
+}
+
+TEST(PredictorEngineTest, AnotherModelStartsWithWhatTheOneBeforeRemembers) {
+  for (const char* first : {"portfolio", "cloudscale"}) {
+    const char* second = std::string(first) == "portfolio" ? "max" : "portfolio";
+    auto engine = MakeEngine(OptionsWith(first));
+    Feeder feeder(*engine);
+    feeder.Steps(300, [](int step) { return step % 50 == 0 ? 3.0 : 1.0; });
+    ASSERT_THAT(engine->SelectModel("vm-1", std::nullopt, second, false, true),
+                cloudscale::testing::IsOk());
+    const auto forecast = feeder.Steps(2, [](int) { return 1.0; });
+    ASSERT_TRUE(forecast.has_value());
+    EXPECT_TRUE(forecast->is_warm);
+    // The burst every fifty steps is known.
+    EXPECT_GE(forecast->quantiles.back(), 2.9) << second;
+  }
+}
+
+// A hundred VMs, one after the other; returns the part of the steps 10 to 48 in which demand was
+// above what was advised before, of the last 60.
+double ViolationsOfYoungVms(bool has_fleet) {
+  constexpr int kVms = 100;
+  auto engine = MakeEngine(OptionsWith("portfolio"));
+  Rng rng(4);
+  int64_t now = 0;
+  double violations = 0;
+  double judged = 0;
+  for (int vm = 0; vm < kVms; ++vm) {
+    if (!has_fleet) {
+      engine = MakeEngine(OptionsWith("portfolio"));
+    }
+    const std::string name = "vm-" + std::to_string(vm);
+    double advised = 0;
+    double level = 1;
+    for (int step = 0; step < 60; ++step) {
+      level = std::clamp(level * std::exp(rng.Normal(0, 0.1)), 0.2, 2.5);
+      Observation o = Fresh(level + (rng.Chance(0.1) ? 1 : 0));
+      o.capacity = 4;
+      if (step >= 10 && step < 48 && vm >= kVms - 60) {
+        violations += o.demand > advised ? 1 : 0;
+        ++judged;
+      }
+      const VmObservation observation = {.vm_uuid = name, .resource = {o, Observation()}};
+      EXPECT_THAT(engine->Ingest({.host_id = "host",
+                                  .sequence = ++now,
+                                  .time = kStart + 10 * absl::Seconds(now),
+                                  .sampling_period = absl::Seconds(10),
+                                  .vms = absl::MakeConstSpan(&observation, 1)},
+                                 kReceived),
+                  cloudscale::testing::IsOk());
+      engine->TakeForecasts("host", kStart);
+      const Series* series = engine->Find(name, "", Resource::kCpu);
+      advised = series->forecast() ? *series->forecast()->advised : 4;
+    }
+  }
+  return violations / judged;
+}
+
+TEST(PredictorEngineTest, NewVmsStartWithTheExperienceOfTheirKind) {
+  const double without = ViolationsOfYoungVms(false);
+  const double with = ViolationsOfYoungVms(true);
+  EXPECT_GT(without, 0.04);  // twice the target
+  EXPECT_LT(with, 0.8 * without);
+}
+
+TEST(PredictorEngineTest, OtherHorizonsKeepWhatWasLearntAboutTheNextStep) {
+  auto first = MakeEngine(OptionsWith("portfolio"));
+  Feeder feeder(*first);
+  const auto last = feeder.Steps(300, [](int step) { return 1.0 + step % 4; });
+  PredictorOptions options = OptionsWith("portfolio");
+  options.horizons = {1, 60, 300};
+  auto second = MakeEngine(options);
+  ASSERT_THAT(second->Import(feeder.series().id(), feeder.series().ToState(), true),
+              cloudscale::testing::IsOkAndHolds(true));
+  Feeder again(*second);
+  again.Skip(3000);
+  const auto next = again.Steps(2, [](int step) { return 1.0 + step % 4; });
+  ASSERT_TRUE(next.has_value());
+  EXPECT_EQ(next->expected.size(), 3U);
+  EXPECT_TRUE(next->is_warm);
+  EXPECT_NEAR(*next->advised, 4, 1.2);
+}
+
+// 29 steps of a series of 1, 2 and 3 cores in turn, as written by the first version, whose default
+// model was "cloudscale".
+constexpr char kFirstVersion[] =
+    "Q1NQUwEAAAAA5AtUAgAAAB2VugoAAAAAALgYbbzi+hgeAAAAAAAAAAAAAAAAAPA/AAAAAB0AAAAAAAAAAAAAQAAA"
+    "AAAAAAhAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhAAAAAAAAA8D8AAAAA"
+    "AAAAQAAAAAAAAAhAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhAAAAAAAAA"
+    "8D8AAAAAAAAAQAAAAAAAAAhAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhAAAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhA"
+    "AAAAAAAA8D8AAAAAAAAAQAAAAAAAAAhACgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAgAAAAAAAAAAAOA/zczMzMzM7D8CAAAA"
+    "AAAAAAAA8D8AAAAAAAAIQAQAAAAAAAAAAADwPwAAAAAAAABAAAAAAAAACEAAAAAAAAAQQLg6frhpFu8/AAAAAAAA"
+    "AAAAAAAAAADwvwEAAAAKAAAAY2xvdWRzY2FsZQIAAAABAAAAHAAAAAAAgD8AAADAAACAPwAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAABvdKiTfDA6QFS5J9Z6IPe+aIC5wg4XDEBK1qNPGrcCQH7r9lIaF/w/AJ2kjBG6"
+    "4j943c4+Ri9RQP//Qekcq0pAtwV57gpvOEC3BXnuCm84QAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAcAAAAAAAAAAoAAAAKAAAAAACAPwAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAACsWjphSjiNAm3unGqkEB8Cbe6caqQQHQJHYOYAm6QBA44sUilKq/j+EcJnEb0brP4Dhyqtybz1APyHV5HtV"
+    "PUBdCZeOEHIfQF0Jl44Qch9AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAoA"
+    "AAAAAAAA0en0SvxCfrY=";
+
+TEST(PredictorEngineTest, P20StateOfTheFirstVersionIsReadAndTheNewDefaultGoesOnWarm) {
+  std::string bytes;
+  ASSERT_TRUE(absl::Base64Unescape(kFirstVersion, &bytes));
+  const auto state = DecodeState(bytes);
+  ASSERT_THAT(state, cloudscale::testing::IsOk());
+  EXPECT_EQ(state->history.size(), 29U);
+  EXPECT_EQ(state->tracks[0].model, "cloudscale");
+  EXPECT_FALSE(state->is_model_chosen);
+  EXPECT_GT(state->tracks[0].horizons[0].accuracy.step_count, 20);
+  PredictorOptions options = OptionsWith("portfolio");
+  options.horizons = {1, 10};
+  options.ratios = {0.5, 0.9};
+  auto engine = MakeEngine(options);
+  ASSERT_THAT(engine->Import({"vm-1", "host", Resource::kCpu}, *state, true),
+              cloudscale::testing::IsOkAndHolds(true));
+  const Series* series = engine->Find("vm-1", "", Resource::kCpu);
+  EXPECT_TRUE(series->is_warm());
+  EXPECT_EQ(series->forecast()->quantiles, state->forecast->quantiles);
+  for (int64_t step = 31; step <= 34; ++step) {
+    const VmObservation vm = {.vm_uuid = "vm-1",
+                              .resource = {Fresh(1.0 + static_cast<double>(step % 3)), {}}};
+    ASSERT_THAT(engine->Ingest({.host_id = "host",
+                                .sequence = step,
+                                .time = kStart + 10 * absl::Seconds(step),
+                                .sampling_period = absl::Seconds(10),
+                                .vms = absl::MakeConstSpan(&vm, 1)},
+                               kReceived),
+                cloudscale::testing::IsOk());
+    engine->TakeForecasts("host", kStart + 10 * absl::Seconds(step));
+  }
+  EXPECT_TRUE(series->forecast()->is_warm);
+  EXPECT_EQ(series->forecast()->model->name(), "portfolio");
+  EXPECT_THAT(*series->forecast()->advised,
+              ::testing::AllOf(::testing::Ge(2.9), ::testing::Le(3.6)));
+  EXPECT_EQ(series->History(100).size(), 33U);
+}
+
+TEST(PredictorEngineTest, P14DamagedModelStateIsRefusedAndChangesNothing) {
+  auto first = MakeEngine(OptionsWith("portfolio"));
+  Feeder feeder(*first);
+  feeder.Steps(60, Flat);
+  const SeriesState good = feeder.series().ToState();
+  auto second = MakeEngine(OptionsWith("portfolio"));
+  SeriesState bad = good;
+  bad.tracks[0].online.pop_back();
+  EXPECT_THAT(second->Import(feeder.series().id(), bad, true),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("portfolio")));
+  bad = good;
+  bad.tracks[0].online.push_back('x');
+  EXPECT_THAT(second->Import(feeder.series().id(), bad, true),
+              StatusIs(absl::StatusCode::kDataLoss));
+  // Whatever is changed in it: refused, or something that can be gone on with.
+  Rng rng(1);
+  for (int i = 0; i < 300; ++i) {
+    bad = good;
+    std::string& online = bad.tracks[0].online;
+    online[static_cast<size_t>(rng.UniformInt(static_cast<int64_t>(online.size())))] =
+        static_cast<char>(rng.UniformInt(256));
+    auto third = MakeEngine(OptionsWith("portfolio"));
+    if (third->Import(feeder.series().id(), bad, true).ok()) {
+      Feeder again(*third);
+      again.Skip(600);
+      const auto forecast = again.Steps(3, Flat);
+      ASSERT_TRUE(forecast.has_value());
+      for (const double quantile : forecast->quantiles) {
+        ASSERT_GE(quantile, 0);
+        ASSERT_LE(quantile, 1e31);
+      }
+    }
+  }
+  EXPECT_EQ(second->series_count(), 0);
+}
+
+}  // namespace
+}  // namespace cloudscale::predictor

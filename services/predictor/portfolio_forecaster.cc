@@ -1,0 +1,292 @@
+#include "services/predictor/portfolio_forecaster.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iterator>
+#include <numeric>
+#include <utility>
+
+#include "common/check/check.h"
+#include "services/predictor/sizing/state_archive.h"
+
+namespace cloudscale::predictor {
+namespace {
+
+// Smallest scale where the capacity is not known.
+constexpr double kLeastScale[kResourceCount] = {1.0 / 16, 16.0 * 1024 * 1024};
+constexpr double kMedian = 0.5;
+// A series is young for so many steps, but for the first, of which nobody expects anything.
+constexpr int32_t kYouthFirst = 2;
+constexpr int32_t kYouthSteps = 48;
+constexpr double kYouthHalfLife = 48;  // in which the price of youth halves
+constexpr int32_t kLargestAge = 600;   // from which on it is one
+constexpr double kLargestYouthPrice = 30;
+constexpr int kMaxHorizonSteps = 10000;
+// Below any real one, and above any.
+constexpr double kSmallestScale = 1e-12;
+constexpr double kLargestScale = 1e30;
+
+}  // namespace
+
+PortfolioForecaster::PortfolioForecaster(const OnlineTraits& traits)
+    : traits_(traits), ratios_(traits.ratios), target_(traits.target_violation_ratio) {
+  const auto at = std::lower_bound(ratios_.begin(), ratios_.end(), kMedian);
+  if (at == ratios_.end() || *at != kMedian) {
+    ratios_.insert(at, kMedian);
+  }
+}
+
+std::vector<int> PortfolioForecaster::LongHorizons() const {
+  std::vector<int> steps;
+  std::copy_if(traits_.horizons.begin(), traits_.horizons.end(), std::back_inserter(steps),
+               [](int horizon) { return horizon > 1; });
+  return steps;
+}
+
+void PortfolioForecaster::Start(double scale, absl::Span<const int> long_horizons) {
+  scale_ = std::clamp(scale, kSmallestScale, kLargestScale);
+  portfolio_ = std::make_unique<Portfolio>(
+      SeriesTraits{.resource = traits_.resource, .step = traits_.step, .capacity = scale_}, target_,
+      long_horizons);
+  ApplyPrice();
+}
+
+void PortfolioForecaster::SetCapacity(double capacity) { capacity_ = capacity; }
+
+void PortfolioForecaster::SetTarget(double ratio, double price_factor) {
+  target_ = ratio;
+  price_factor_ = price_factor;
+}
+
+void PortfolioForecaster::Widen(double demand) {
+  double wanted = capacity_;
+  if (capacity_ <= 0) {
+    // Sizes of up to twice the largest demand can be told, to start with four times.
+    wanted = std::max(scale_, kLeastScale[static_cast<size_t>(traits_.resource)]);
+    const double needed = std::min(demand * (scale_ > 0 ? 2 : 4), kLargestScale);
+    while (wanted < needed) {
+      wanted *= 2;
+    }
+  }
+  if (portfolio_ == nullptr) {
+    Start(wanted, LongHorizons());
+    if (shapes_ != nullptr) {
+      portfolio_->StartWith(*shapes_);
+      shapes_.reset();
+    }
+  } else if (wanted > scale_) {
+    scale_ = std::min(wanted, kLargestScale);
+    portfolio_->GrowCapacity(scale_);
+  }
+}
+
+void PortfolioForecaster::Observe(const StepDemand& step) {
+  JudgeYouth(step);
+  Widen(step.demand);
+  ApplyPrice();
+  portfolio_->Observe(step);
+}
+
+void PortfolioForecaster::Skip(int64_t steps) {
+  if (portfolio_ != nullptr) {
+    portfolio_->Skip(steps);
+  }
+}
+
+void PortfolioForecaster::Forecast(ModelOutput& output) {
+  CS_CHECK(portfolio_ != nullptr);
+  ApplyPrice();
+  // The scale outlives a VM that lost vCPUs; what it cannot consume it does not need.
+  const double limit = capacity_ > 0 ? capacity_ : scale_;
+  const auto in_units = [&](double ratio) { return std::min(limit, ratio * scale_); };
+  output.path.clear();
+  output.expected.clear();
+  output.quantiles.clear();
+  output.advised = std::min(limit, portfolio_->Size(1));
+  advised_ = output.advised;
+  output.violation_price = portfolio_->price();
+  output.reason = {.kind = ModelReason::Kind::kPortfolio};
+  const auto& shares = portfolio_->shares();
+  std::array<int, Portfolio::kExperts> order;
+  std::iota(order.begin(), order.end(), 0);
+  const auto share = [&](int expert) { return shares[static_cast<size_t>(expert)]; };
+  std::partial_sort(order.begin(), order.begin() + 2, order.end(),
+                    [&](int a, int b) { return share(a) > share(b); });
+  for (size_t i = 0; i < 2; ++i) {
+    output.reason.experts[i] = order[i];
+    output.reason.expert_shares[i] = static_cast<double>(share(order[i]));
+  }
+  std::vector<double>& values = output.path;  // as scratch
+  values.resize(ratios_.size());
+  size_t long_horizon = 0;
+  for (const int horizon : traits_.horizons) {
+    if (horizon == 1) {
+      for (size_t r = 0; r < ratios_.size(); ++r) {
+        values[r] = portfolio_->QuantileRatio(ratios_[r]);
+      }
+    } else {
+      portfolio_->MaximumQuantileRatios(long_horizon++, ratios_, absl::MakeSpan(values));
+    }
+    for (size_t r = 0, own = 0; r < ratios_.size(); ++r) {
+      if (ratios_[r] == kMedian) {
+        output.expected.push_back(in_units(values[r]));
+      }
+      if (own < traits_.ratios.size() && ratios_[r] == traits_.ratios[own]) {
+        output.quantiles.push_back(in_units(values[r]));
+        ++own;
+      }
+    }
+  }
+  values.clear();
+}
+
+void PortfolioForecaster::Retrain() {
+  if (portfolio_ != nullptr) {
+    portfolio_->Retrain();
+  }
+}
+
+std::vector<double> PortfolioForecaster::RecentDemand(size_t count) const {
+  std::vector<double> oldest_first;
+  if (portfolio_ != nullptr) {
+    for (size_t age = std::min(count, portfolio_->known_steps()); age-- > 0;) {
+      oldest_first.push_back(static_cast<double>(portfolio_->DemandAtAge(age)) * scale_);
+    }
+  }
+  return oldest_first;
+}
+
+std::vector<float> PortfolioForecaster::GetShapes() const {
+  if (portfolio_ == nullptr) {
+    return {};
+  }
+  const Portfolio::Shapes shapes = portfolio_->GetShapes();
+  return {shapes.begin(), shapes.end()};
+}
+
+void PortfolioForecaster::StartWith(const Experience& experience) {
+  if (portfolio_ != nullptr) {
+    return;
+  }
+  youth_price_factor_ = std::clamp(experience.price_factor, 1.0, kLargestYouthPrice);
+  if (experience.shapes.size() == Portfolio::Shapes().size()) {
+    shapes_ = std::make_unique<Portfolio::Shapes>();
+    std::copy(experience.shapes.begin(), experience.shapes.end(), shapes_->begin());
+  }
+}
+
+std::optional<YouthOutcome> PortfolioForecaster::TakeYouthOutcome() {
+  if (age_ < kYouthSteps || youth_.expected <= 0) {
+    return std::nullopt;
+  }
+  return std::exchange(youth_, {});
+}
+
+void PortfolioForecaster::JudgeYouth(const StepDemand& step) {
+  if (age_ >= kYouthFirst && age_ < kYouthSteps && advised_) {
+    const bool is_withheld =
+        step.is_censored && step.allocation >= 0 && step.allocation < 0.99 * *advised_;
+    if (!is_withheld) {
+      youth_.violations += step.is_censored || step.demand > *advised_ ? 1 : 0;
+      youth_.expected += target_;
+    }
+  }
+  age_ = std::min(age_ + 1, kLargestAge);
+}
+
+void PortfolioForecaster::ApplyPrice() {
+  if (portfolio_ != nullptr) {
+    const double youth =
+        age_ >= kLargestAge ? 1 : 1 + (youth_price_factor_ - 1) * std::exp2(-age_ / kYouthHalfLife);
+    portfolio_->SetTarget(target_, price_factor_ * youth);
+  }
+}
+
+std::string PortfolioForecaster::Save() const {
+  std::string bytes;
+  StateWriter writer(&bytes);
+  writer(scale_, capacity_, youth_price_factor_, age_, advised_, youth_.violations,
+         youth_.expected);
+  writer.List(LongHorizons(), kMaxHorizons);
+  if (portfolio_ != nullptr) {
+    writer(*portfolio_);
+  }
+  return bytes;
+}
+
+bool PortfolioForecaster::Load(absl::string_view bytes) {
+  PortfolioForecaster loaded(traits_);
+  loaded.SetTarget(target_, price_factor_);
+  StateReader reader(bytes);
+  double scale = 0;
+  std::vector<int> horizons;  // the list may be another now
+  reader(scale, loaded.capacity_, loaded.youth_price_factor_, loaded.age_, loaded.advised_,
+         loaded.youth_.violations, loaded.youth_.expected);
+  reader.List(horizons, kMaxHorizons);
+  reader.Require(loaded.youth_price_factor_ >= 1 &&
+                 loaded.youth_price_factor_ <= kLargestYouthPrice && loaded.age_ >= 0 &&
+                 loaded.age_ <= kLargestAge && loaded.youth_.violations >= 0 &&
+                 loaded.youth_.violations <= kYouthSteps && loaded.youth_.expected >= 0 &&
+                 loaded.youth_.expected <= kYouthSteps);
+  reader.Require(scale >= 0 && scale <= kLargestScale && loaded.capacity_ >= 0 &&
+                 (scale == 0 || scale >= kSmallestScale) &&
+                 std::all_of(horizons.begin(), horizons.end(),
+                             [](int steps) { return steps > 1 && steps <= kMaxHorizonSteps; }));
+  if (reader.ok() && scale > 0) {
+    loaded.Start(scale, horizons);
+    reader(*loaded.portfolio_);
+  }
+  if (!reader.ok() || !reader.at_end()) {
+    return false;
+  }
+  if (loaded.portfolio_ != nullptr) {
+    loaded.portfolio_->SetHorizons(LongHorizons());
+  }
+  capacity_ = loaded.capacity_;
+  scale_ = loaded.scale_;
+  youth_price_factor_ = loaded.youth_price_factor_;
+  age_ = loaded.age_;
+  advised_ = loaded.advised_;
+  youth_ = loaded.youth_;
+  portfolio_ = std::move(loaded.portfolio_);
+  return true;
+}
+
+size_t PortfolioForecaster::bytes() const {
+  return sizeof(*this) + (portfolio_ != nullptr ? portfolio_->bytes() : 0);
+}
+
+namespace {
+
+class PortfolioModel final : public ForecastModel {
+ public:
+  absl::string_view name() const override { return "portfolio"; }
+  absl::string_view description() const override {
+    return "Mixes cheap experts by what they were worth lately; advises the size that costs least "
+           "at a price that keeps the target violation ratio.";
+  }
+  absl::string_view source() const override { return "CloudScale, docs/design/forecaster.md"; }
+  std::unique_ptr<OnlineForecaster> Start(const OnlineTraits& traits) const override {
+    return std::make_unique<PortfolioForecaster>(traits);
+  }
+  // Replays the history.
+  void Forecast(const ModelInput& input, Workspace&, ModelOutput& output) const override {
+    PortfolioForecaster forecaster({.step = input.step,
+                                    .horizons = {input.horizons.begin(), input.horizons.end()},
+                                    .ratios = {input.ratios.begin(), input.ratios.end()}});
+    forecaster.SetCapacity(std::max(
+        kSmallestScale, 2 * *std::max_element(input.history.begin(), input.history.end())));
+    for (const double demand : input.history) {
+      forecaster.Observe({.demand = demand});
+    }
+    forecaster.Forecast(output);
+    output.path.assign(static_cast<size_t>(input.horizons.back()), output.expected.front());
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ForecastModel> MakePortfolioModel() { return std::make_unique<PortfolioModel>(); }
+
+}  // namespace cloudscale::predictor

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "services/predictor/sizing/fading_mean.h"
+#include "services/predictor/sizing/residual_expert.h"
+#include "services/predictor/sizing/value_grid.h"
+
+namespace cloudscale::predictor {
+
+// Distribution of the largest demand within a horizon of several steps. Point forecasts of it, each
+// with the residuals that it left over past horizons, are mixed by their recent pinball loss, as
+// the portfolio mixes its experts for the next step. Up to kMaxInFlight statements wait for their
+// horizon to end, so of long horizons only every n-th step is learnt from. Values are parts of the
+// capacity. State: below 1.5 KiB. Thread safety: thread-compatible.
+class HorizonMaximum {
+ public:
+  // What others say about the largest demand of the horizon.
+  struct Hints {
+    float lately = 0;  // largest of as many steps before now
+    float level = 0;   // recent mean
+    float daily = 0;   // largest of the same time a day ago
+  };
+
+  // `steps` >= 1; `day_steps`: steps in 24 hours.
+  HorizonMaximum(int steps, int day_steps);
+
+  // Demand of one step.
+  void Observe(float value);
+  // What it says from now on is judged after the next step is due.
+  [[nodiscard]] bool is_statement_due() const;
+  void State(const Hints& hints);
+  // Nothing that spans steps of unknown demand can be judged.
+  void Skip() { in_flight_count_ = 0; }
+
+  // Before a few horizons have ended, as far as `next_step`, the distribution of the next step's
+  // demand, says it: as if sqrt(steps) of the steps, rounded up to a power of two, were
+  // independent.
+  void Distribution(const Hints& hints, const GridDistribution& next_step, GridDistribution& below);
+
+  [[nodiscard]] int steps() const { return steps_; }
+
+  void Rescale(float factor);
+  void Retrain();
+
+  template <typename Self, typename Archive>
+  static void Visit(Self& self, Archive& archive) {
+    archive(self.experts_, self.losses_, self.daily_error_, self.judged_count_,
+            self.since_statement_, self.in_flight_count_, self.in_flight_);
+    archive.Require(self.in_flight_count_ <= kMaxInFlight && self.since_statement_ >= 0 &&
+                    self.judged_count_ >= 0);
+  }
+
+ private:
+  static constexpr size_t kMaxInFlight = 8;
+  // The hints, the daily one corrected by what it was wrong by last.
+  static constexpr size_t kPoints = 3;
+  using Points = std::array<float, kPoints>;
+
+  struct Statement {
+    int32_t age = 0;
+    float largest = 0;
+    float daily = 0;  // the hint
+    Points points{};
+    Points judged{};  // the quantile that each expert is judged by
+
+    template <typename Self, typename Archive>
+    static void Visit(Self& self, Archive& archive) {
+      archive(self.age, self.largest, self.daily, self.points, self.judged);
+      archive.Require(self.age >= 0);
+    }
+  };
+  [[nodiscard]] Points PointsOf(const Hints& hints) const;
+  void Judge(const Statement& statement);
+
+  int steps_;
+  int spacing_;
+  float fading_;     // of residuals, per judged statement
+  float loss_gain_;  // per judged statement
+
+  std::array<ResidualExpert, kPoints> experts_;
+  std::array<FadingMean, kPoints> losses_;
+  float daily_error_ = 0;
+  float judged_count_ = 0;
+  int32_t since_statement_ = 0;
+  uint32_t in_flight_count_ = 0;
+  std::array<Statement, kMaxInFlight> in_flight_{};
+};
+
+}  // namespace cloudscale::predictor
