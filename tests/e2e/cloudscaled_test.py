@@ -72,7 +72,7 @@ class EmbeddedDefault(unittest.TestCase):
         for row in rows.values():
             self.assertGreater(float(row["over_allocation_ratio"]), 0)
         league = ctl("accuracy", "--league", "--resource", "cpu", address=self.address)[1]
-        self.assertRegex(league, r"(?m)^ *cpu +10s +portfolio ")
+        self.assertRegex(league, r"(?m)^ *CPU +10s +portfolio ")
         forecast = ctl_json("forecast", "web-1", address=self.address)["forecast"]
         self.assertEqual(forecast["model"], "portfolio")
         self.assertIn("%", forecast["reason"])  # which experts count how much
