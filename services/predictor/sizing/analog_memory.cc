@@ -92,6 +92,26 @@ float AnalogMemory::Forecast(int steps, const GridDistribution& fallback, GridDi
   return total;
 }
 
+void AnalogMemory::Marginal(const GridDistribution& fallback, GridDistribution& levels) const {
+  const ValueGrid& grid = ValueGrid::Get();
+  // While the ring is not full, the values are those from `newest_` on.
+  const auto first = static_cast<size_t>(newest_);
+  const auto last = std::min(first + static_cast<size_t>(count_), kMoments);
+  std::array<uint16_t, ValueGrid::kSize + 1> counts{};
+  for (size_t i = first; i < last; ++i) {
+    ++counts[grid.CellOf(values_[i])];
+  }
+  for (size_t i = 0; i < static_cast<size_t>(count_) - (last - first); ++i) {
+    ++counts[grid.CellOf(values_[i])];
+  }
+  const float scale = 1 / static_cast<float>(count_ + 1);
+  int sum = 0;
+  for (size_t i = 0; i < ValueGrid::kSize; ++i) {
+    sum += counts[i];
+    levels[i] = (static_cast<float>(sum) + fallback[i]) * scale;
+  }
+}
+
 void AnalogMemory::Adapt(float neighbours) {
   if (count_ > kFewMoments) {
     const bool is_far_off = neighbours < kNeighbours / 4 || neighbours > kNeighbours * 4;

@@ -32,6 +32,9 @@ class AnalogMemory {
                  GridDistribution& changes) const;
   void Adapt(float neighbours);
 
+  // Distribution of all remembered values, each counting the same, and `fallback` as one more.
+  void Marginal(const GridDistribution& fallback, GridDistribution& levels) const;
+
   [[nodiscard]] size_t size() const { return static_cast<size_t>(count_); }
   // Value so many steps before the newest; age < size().
   [[nodiscard]] float at_age(size_t age) const {
