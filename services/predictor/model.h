@@ -57,7 +57,7 @@ struct ModelReason {
       self.kind = static_cast<Kind>(kind);
     }
   }
-  static constexpr int kExpertLimit = 9;
+  static constexpr int kExpertLimit = 10;
 };
 
 struct ModelOutput {

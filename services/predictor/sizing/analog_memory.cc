@@ -31,7 +31,9 @@ const std::array<float, kTable + 1>& ExpTable() {
 
 void AnalogMemory::Observe(float value) {
   newest_ = static_cast<int32_t>((static_cast<size_t>(newest_) + kMoments - 1) % kMoments);
-  values_[static_cast<size_t>(newest_)] = value;
+  const auto held = static_cast<uint16_t>(std::lround(std::clamp(value, 0.0F, 1.0F) / kUnit));
+  const auto present = static_cast<float>(held);
+  values_[static_cast<size_t>(newest_)] = held;
   count_ = std::min<int32_t>(count_ + 1, kMoments);
   if (count_ > 2) {
     // An age that enters has no past to compare; it starts as far off as its neighbour.
@@ -43,11 +45,11 @@ void AnalogMemory::Observe(float value) {
   const auto start = static_cast<size_t>(newest_);
   const size_t first = std::min(count, kMoments - start);
   for (size_t age = 1; age < first; ++age) {
-    const float difference = values_[start + age] - value;
+    const float difference = kUnit * (static_cast<float>(values_[start + age]) - present);
     distances_[age] = kFading * distances_[age] + difference * difference;
   }
   for (size_t age = std::max<size_t>(first, 1); age < count; ++age) {
-    const float difference = values_[age - first] - value;
+    const float difference = kUnit * (static_cast<float>(values_[age - first]) - present);
     distances_[age] = kFading * distances_[age] + difference * difference;
   }
 }
@@ -92,6 +94,26 @@ float AnalogMemory::Forecast(int steps, const GridDistribution& fallback, GridDi
   return total;
 }
 
+void AnalogMemory::Marginal(const GridDistribution& fallback, GridDistribution& levels) const {
+  const ValueGrid& grid = ValueGrid::Get();
+  // While the ring is not full, the values are those from `newest_` on.
+  const auto first = static_cast<size_t>(newest_);
+  const auto last = std::min(first + static_cast<size_t>(count_), kMoments);
+  std::array<uint16_t, ValueGrid::kSize + 1> counts{};
+  for (size_t i = first; i < last; ++i) {
+    ++counts[grid.CellOf(ValueOf(values_[i]))];
+  }
+  for (size_t i = 0; i < static_cast<size_t>(count_) - (last - first); ++i) {
+    ++counts[grid.CellOf(ValueOf(values_[i]))];
+  }
+  const float scale = 1 / static_cast<float>(count_ + 1);
+  int sum = 0;
+  for (size_t i = 0; i < ValueGrid::kSize; ++i) {
+    sum += counts[i];
+    levels[i] = (static_cast<float>(sum) + fallback[i]) * scale;
+  }
+}
+
 void AnalogMemory::Adapt(float neighbours) {
   if (count_ > kFewMoments) {
     const bool is_far_off = neighbours < kNeighbours / 4 || neighbours > kNeighbours * 4;
@@ -102,8 +124,8 @@ void AnalogMemory::Adapt(float neighbours) {
 }
 
 void AnalogMemory::Rescale(float factor) {
-  for (float& value : values_) {
-    value *= factor;
+  for (uint16_t& value : values_) {
+    value = static_cast<uint16_t>(std::lround(static_cast<float>(value) * factor));
   }
   for (float& distance : distances_) {
     distance *= factor * factor;
@@ -112,12 +134,10 @@ void AnalogMemory::Rescale(float factor) {
 }
 
 bool AnalogMemory::is_valid() const {
-  const auto is_part = [](float x) { return x >= 0 && x <= 1; };
   const auto is_distance = [](float x) { return x >= 0 && x <= 1e3F; };
   return newest_ >= 0 && newest_ < static_cast<int32_t>(kMoments) && count_ >= 0 &&
          count_ <= static_cast<int32_t>(kMoments) && log_bandwidth_ <= 0 &&
          log_bandwidth_ >= kLowestLogBandwidth &&
-         std::all_of(values_.begin(), values_.end(), is_part) &&
          std::all_of(distances_.begin(), distances_.end(), is_distance);
 }
 

@@ -16,8 +16,8 @@ namespace cloudscale::predictor {
 // age / A); the
 // bandwidth b follows the series so that about kNeighbours moments count in full.
 // Source: nearest-neighbour prediction by delay embedding (Farmer and Sidorowich, 1987) with a
-// kernel, updated recursively. Values are parts of the capacity. State: 8 KiB. Thread safety:
-// thread-compatible.
+// kernel, updated recursively. Values are parts of the capacity. Values are kept in 65535 parts.
+// State: 6 KiB. Thread safety: thread-compatible.
 class AnalogMemory {
  public:
   static constexpr size_t kMoments = 1024;
@@ -32,10 +32,13 @@ class AnalogMemory {
                  GridDistribution& changes) const;
   void Adapt(float neighbours);
 
+  // Distribution of all remembered values, each counting the same, and `fallback` as one more.
+  void Marginal(const GridDistribution& fallback, GridDistribution& levels) const;
+
   [[nodiscard]] size_t size() const { return static_cast<size_t>(count_); }
   // Value so many steps before the newest; age < size().
   [[nodiscard]] float at_age(size_t age) const {
-    return values_[(static_cast<size_t>(newest_) + age) % kMoments];
+    return ValueOf(values_[(static_cast<size_t>(newest_) + age) % kMoments]);
   }
 
   // The capacity grew by the inverse of this factor.
@@ -54,7 +57,10 @@ class AnalogMemory {
   static constexpr float kNeighbours = 16;
   static constexpr float kRecency = 1.0F / 4096;  // per step of age
 
-  std::array<float, kMoments> values_{};     // ring; newest_ is the newest, then older ones
+  static constexpr float kUnit = 1.0F / 65535;
+  [[nodiscard]] static float ValueOf(uint16_t held) { return kUnit * static_cast<float>(held); }
+
+  std::array<uint16_t, kMoments> values_{};  // ring; newest_ is the newest, then older ones
   std::array<float, kMoments> distances_{};  // by age; [0] unused
   float log_bandwidth_ = -2;
   int32_t newest_ = 0;

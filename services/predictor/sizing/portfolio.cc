@@ -7,9 +7,15 @@
 namespace cloudscale::predictor {
 namespace {
 
-constexpr float kJudgedQuantile = 0.9F;
+// The quantile that experts are judged by rises to its last value over so many steps: the fewer
+// there are, the fewer are beyond a high one.
+constexpr float kFirstJudged = 0.7F;
+constexpr float kLastJudged = 0.9F;
+constexpr float kJudgedSteps = 600;
 constexpr float kSharpness = 12;
-constexpr float kDepth = 4;
+constexpr float kDepth = 5;
+constexpr float kHeldPrice = 1.2F;  // as found to meet the target
+constexpr float kHeldDepth = 8;  // of a size for several steps, which cannot be corrected at once
 // An expert with less weight than this is left out of the mixture.
 constexpr float kLeastWeight = 1e-3F;
 constexpr float kLeastPeak = 0.05F;
@@ -25,6 +31,7 @@ constexpr float kExperienceSteps = 24;
 constexpr float kKeptCount = 32;  // steps of residuals that a retrain leaves
 // Up to so many steps the memory is asked for the largest, beyond it the slots of the day.
 constexpr int kShortHorizon = 64;
+constexpr float kFastGain = 0.206299F;  // half in 3 steps
 
 }  // namespace
 
@@ -77,7 +84,7 @@ float Portfolio::Yesterday(int from, int to) const {
   return static_cast<float>(largest) / kDayResolution;
 }
 
-void Portfolio::SetPoints(int steps) {
+unsigned Portfolio::SetPoints(int steps) {
   const float newest = memory_.at_age(0);
   points_[0].Point(newest);
   points_[1].Point(fast_.value());
@@ -88,8 +95,11 @@ void Portfolio::SetPoints(int steps) {
   const float around = day_steps_ > steps + 1 ? Yesterday(-1, steps) : -1;
   const float ahead = Yesterday(0, steps - 1);
   const float then = Yesterday(-1, -1);
+  const bool has_shape = ahead >= 0 && then >= 0;
   points_[5].Point(around < 0 ? newest : around);
-  points_[6].Point(ahead < 0 || then < 0 ? newest : std::max(0.0F, ahead + 0.6F * (newest - then)));
+  points_[6].Point(has_shape ? std::max(0.0F, ahead + 0.6F * (newest - then)) : newest);
+  // Without a yesterday both would only be the last value again.
+  return ~((around < 0 ? 1U << 5 : 0U) | (has_shape ? 0U : 1U << 6));
 }
 
 void Portfolio::Forecast(int steps) {
@@ -99,68 +109,86 @@ void Portfolio::Forecast(int steps) {
   is_stale_ = false;
   forecast_steps_ = steps;
   steps_since_forecast_ = 0;
-  SetPoints(steps);
+  const unsigned knowing = SetPoints(steps);
   const ValueGrid& grid = ValueGrid::Get();
-  std::array<GridDistribution, 2> analogs;
-  GridDistribution own;
-  points_[1].Distribution(own);
-  neighbours_ = memory_.Forecast(steps, own, analogs[0], analogs[1]);
+  std::array<GridDistribution, kExperts - kPoints> analogs;
+  GridDistribution fast;
+  points_[1].Distribution(fast);
+  neighbours_ = memory_.Forecast(steps, fast, analogs[0], analogs[1]);
+  memory_.Marginal(fast, analogs[2]);
+  judged_ratio_ = std::min(kLastJudged, kFirstJudged + (kLastJudged - kFirstJudged) / kJudgedSteps *
+                                                           static_cast<float>(memory_.size()));
   for (size_t e = 0; e < kPoints; ++e) {
-    judged_[e] = std::clamp(points_[e].Quantile(kJudgedQuantile), ValueGrid::kLowest, 1.0F);
+    judged_[e] = std::clamp(points_[e].Quantile(judged_ratio_), ValueGrid::kLowest, 1.0F);
   }
   for (size_t a = 0; a < analogs.size(); ++a) {
-    const auto at = std::lower_bound(analogs[a].begin(), analogs[a].end() - 1, kJudgedQuantile);
+    const auto at = std::lower_bound(analogs[a].begin(), analogs[a].end() - 1, judged_ratio_);
     judged_[kPoints + a] = grid[static_cast<size_t>(at - analogs[a].begin())];
   }
 
   float least = losses_[0].value();
-  for (const FadingMean& loss : losses_) {
-    least = std::min(least, loss.value());
+  for (size_t e = 0; e < kExperts; ++e) {
+    least = (knowing >> e & 1) == 0 ? least : std::min(least, losses_[e].value());
   }
   std::array<float, kExperts> weights{};
   float total = 0;
   for (size_t e = 0; e < kExperts; ++e) {
     const float excess = (losses_[e].value() - least) / std::max(least, 1e-6F);
     weights[e] = std::exp(-kSharpness * excess);
-    weights[e] = weights[e] < kLeastWeight ? 0 : weights[e];
+    weights[e] = weights[e] < kLeastWeight || (knowing >> e & 1) == 0 ? 0 : weights[e];
     total += weights[e];
   }
   mixture_.fill(0);
+  GridDistribution own;
   for (size_t e = 0; e < kExperts; ++e) {
     const float weight = weights[e] / total;
     shares_[e] = weight;
     if (weight == 0) {
       continue;
     }
-    if (e < kPoints) {
+    if (e < kPoints && e != 1) {
       points_[e].Distribution(own);
     }
-    const GridDistribution& of = e < kPoints ? own : analogs[e - kPoints];
+    const GridDistribution& of = e == 1 ? fast : e < kPoints ? own : analogs[e - kPoints];
     for (size_t k = 0; k < ValueGrid::kSize; ++k) {
       mixture_[k] += weight * of[k];
     }
   }
 
   const float peak = std::max(peak_, LargestOf(kPeakSteps));
-  // From the top down: moments of what lies above each candidate give the expected squared depth.
-  float above = 0;
-  float above_inverse = 0;
-  float above_square = 0;
+  // From the top down: moments of what lies above each candidate give the expected powers of depth.
+  // In double, since they cancel where little is above.
+  double above = 0;
+  double above_inverse = 0;
+  double above_square = 0;
+  double above_cube = 0;
+  double above_fourth = 0;
   float least_cost = INFINITY;
-  const auto price = static_cast<float>(this->price());
-  // With x = 1 - size / demand on a flat series, price + depth price · x² > x for every x: what a
+  const auto held = steps > 1 ? kHeldPrice : 1;
+  const float price = held * static_cast<float>(this->price());
+  // With x = 1 - size / demand on a flat series, price + square_price · x² > x for every x: what a
   // deep violation saves is never worth it.
+  const float square_price = 0.4F / price;
   const float depth_price =
-      std::max(kDepth * std::max(price, static_cast<float>(price_.base())), 0.4F / price);
+      (steps > 1 ? kHeldDepth : kDepth) * std::max(price, held * static_cast<float>(price_.base()));
   for (size_t k = ValueGrid::kSize; k-- > 0;) {
     const float mass = (k + 1 < ValueGrid::kSize ? mixture_[k + 1] : 1.0F) - mixture_[k];
-    const float inverse = grid.inverse(k);
+    const double inverse = grid.inverse(k);
+    const double square = inverse * inverse;
     above += mass;
     above_inverse += mass * inverse;
-    above_square += mass * inverse * inverse;
+    above_square += mass * square;
+    above_cube += mass * square * inverse;
+    above_fourth += mass * square * square;
     const float a = grid[k];
-    const float depth = above - 2 * a * above_inverse + a * a * above_square;
-    const float cost = a / peak + price * (1 - mixture_[k]) + depth_price * std::max(0.0F, depth);
+    const double b = a;
+    const double squared = above - b * (2 * above_inverse - b * above_square);
+    const double fourth =
+        above -
+        b * (4 * above_inverse - b * (6 * above_square - b * (4 * above_cube - b * above_fourth)));
+    const float cost = a / peak + price * (1 - mixture_[k]) +
+                       square_price * std::max(0.0F, static_cast<float>(squared)) +
+                       depth_price * std::max(0.0F, static_cast<float>(fourth));
     if (cost <= least_cost) {
       least_cost = cost;
       size_ = a;
@@ -240,8 +268,7 @@ void Portfolio::Learn(const Sample& sample) {
     }
     for (size_t e = 0; e < kExperts; ++e) {
       const float error = value - judged_[e];
-      losses_[e].Add(error > 0 ? kJudgedQuantile * error : (kJudgedQuantile - 1) * error,
-                     loss_gain_);
+      losses_[e].Add(error > 0 ? judged_ratio_ * error : (judged_ratio_ - 1) * error, loss_gain_);
     }
     for (ResidualExpert& expert : points_) {
       expert.Observe(value, histogram_fading_);
@@ -251,7 +278,7 @@ void Portfolio::Learn(const Sample& sample) {
       neighbours_.reset();
     }
   }
-  fast_.Add(value, GainOf(3));
+  fast_.Add(value, kFastGain);
   slow_.Add(value, slow_gain_);
   memory_.Observe(value);
   LearnDay(value);
@@ -378,9 +405,9 @@ void Portfolio::Retrain() {
 bool Portfolio::is_valid() const {
   const auto is_part = [](float x) { return x >= 0 && x <= 1; };
   return step_ >= 0 && step_ < (int64_t{1} << 53) && open_slot_ >= -1 && open_slot_ < day_slots_ &&
-         is_part(open_largest_) && is_part(size_) && peak_ >= kLeastPeak && peak_ <= 1 &&
-         censored_run_ >= 0 && censored_run_ < (1 << 30) && forecast_steps_ >= 0 &&
-         forecast_steps_ < (1 << 20) && steps_since_forecast_ >= 0 &&
+         is_part(open_largest_) && is_part(size_) && is_part(judged_ratio_) &&
+         peak_ >= kLeastPeak && peak_ <= 1 && censored_run_ >= 0 && censored_run_ < (1 << 30) &&
+         forecast_steps_ >= 0 && forecast_steps_ < (1 << 20) && steps_since_forecast_ >= 0 &&
          steps_since_forecast_ < (1 << 30) &&
          std::all_of(judged_.begin(), judged_.end(), is_part) &&
          std::all_of(

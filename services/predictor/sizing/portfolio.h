@@ -19,14 +19,17 @@ namespace cloudscale::predictor {
 
 // The default method. Cheap experts each give a distribution of the demand to come: seven point
 // forecasts with their residuals (last value, fast mean, largest of 6 and of 24, slow mean, the
-// same time yesterday, that corrected by today's level) and two by analogy (analog_memory.h). They
-// are mixed with weights exp(-kSharpness · (loss / least loss - 1)), the loss being the recent
-// pinball loss of each one's 90 % quantile. The size is the one that costs least:
-//   size / peak + price · (P(demand > size) + kDepth · E[((demand - size)+ / demand)²])
+// same time yesterday, that corrected by today's level), two by analogy (analog_memory.h) and all
+// remembered values alike. They are mixed with weights exp(-kSharpness · (loss / least loss - 1)),
+// the loss being the recent pinball loss of each one's quantile: 90 %, and less while there are too
+// few steps to tell by it. The size is the one that costs least:
+//   size / peak + price · (P(demand > size) + kDepth · E[x⁴]) + 0.4 / price · E[x²]
+// with the depth x = (demand - size)+ / demand, and kHeldDepth instead for several steps,
 // where the peak is the 99th percentile of demand so far, and at least the largest of the last 24
 // steps: what is wanted now must not look dear because it was not wanted before. The price follows
-// the target violation ratio (price_controller.h). Depth counts squared and relative, since a step
-// that gets half of what it wants is worse than five that get 95 %.
+// the target violation ratio (price_controller.h). Depth counts relative and to the fourth power:
+// a step that gets half of what it wants is worse than five that get 95 %, and cuts of a few per
+// cent are paid for by the price already.
 //
 // A censored step counts as 1.2 times what was seen, 1.6 times the next in a row, then twice, so
 // that a cap that is far too low is left behind in a few steps. Source: this project;
@@ -35,7 +38,7 @@ namespace cloudscale::predictor {
 class Portfolio final : public RatioState {
  public:
   static constexpr size_t kPoints = 7;
-  static constexpr size_t kExperts = kPoints + 2;
+  static constexpr size_t kExperts = kPoints + 3;
   static constexpr std::array<const char*, kExperts> kExpertNames = {"last value",
                                                                      "fast mean",
                                                                      "largest of 6",
@@ -44,7 +47,8 @@ class Portfolio final : public RatioState {
                                                                      "same time yesterday",
                                                                      "yesterday by today's level",
                                                                      "what followed the like",
-                                                                     "how the like changed"};
+                                                                     "how the like changed",
+                                                                     "all values alike"};
 
   // `target` in (0, 0.5]. `horizons` in steps, above 1: those that `MaximumQuantiles` is asked for.
   Portfolio(const SeriesTraits& traits, double target, absl::Span<const int> horizons = {});
@@ -85,10 +89,10 @@ class Portfolio final : public RatioState {
   template <typename Self, typename Archive>
   static void Visit(Self& self, Archive& archive) {
     RatioState::VisitBase(self, archive);
-    archive(self.memory_, self.points_, self.losses_, self.judged_, self.fast_, self.slow_,
-            self.day_, self.open_slot_, self.open_largest_, self.step_, self.peak_histogram_,
-            self.peak_, self.price_, self.censored_run_, self.horizons_, self.mixture_,
-            self.shares_, self.neighbours_, self.size_, self.forecast_steps_,
+    archive(self.memory_, self.points_, self.losses_, self.judged_ratio_, self.judged_, self.fast_,
+            self.slow_, self.day_, self.open_slot_, self.open_largest_, self.step_,
+            self.peak_histogram_, self.peak_, self.price_, self.censored_run_, self.horizons_,
+            self.mixture_, self.shares_, self.neighbours_, self.size_, self.forecast_steps_,
             self.steps_since_forecast_, self.is_stale_);
     archive.Require(self.is_valid());
   }
@@ -104,7 +108,8 @@ class Portfolio final : public RatioState {
   static constexpr int kMaxDaySlots = 720;
 
   void Forecast(int steps);
-  void SetPoints(int steps);
+  // Returns the experts, by bit, that know something of their own.
+  unsigned SetPoints(int steps);
   // Largest demand of the steps `from` to `to`, relative to the next one, a day ago; negative when
   // that is not known.
   [[nodiscard]] float Yesterday(int from, int to) const;
@@ -127,7 +132,8 @@ class Portfolio final : public RatioState {
   AnalogMemory memory_;
   std::array<ResidualExpert, kPoints> points_;
   std::array<FadingMean, kExperts> losses_;
-  std::array<float, kExperts> judged_{};  // quantile that each expert is judged by
+  float judged_ratio_ = 0;                // of the quantile that experts are judged by
+  std::array<float, kExperts> judged_{};  // that quantile of each
   FadingMean fast_;
   FadingMean slow_;
   // Largest demand per slot of the day, of the last time that the slot ended.

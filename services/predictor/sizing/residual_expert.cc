@@ -39,13 +39,15 @@ float ResidualExpert::scale() const {
 
 void ResidualExpert::Observe(float demand, float fading) {
   const auto& edges = Edges();
-  const float z = (demand - point_) / scale();
-  const auto bin =
-      static_cast<size_t>(std::lower_bound(edges.begin(), edges.end(), z) - edges.begin());
-  for (float& weight : histogram_) {
-    weight *= fading;
+  if (scale_weight_ > 0) {  // else there is nothing yet to measure the residual by
+    const float z = (demand - point_) / scale();
+    const auto bin =
+        static_cast<size_t>(std::lower_bound(edges.begin(), edges.end(), z) - edges.begin());
+    for (float& weight : histogram_) {
+      weight *= fading;
+    }
+    histogram_[bin] += 1;
   }
-  histogram_[bin] += 1;
   scale_sum_ += kScaleGain * (std::abs(demand - point_) - scale_sum_);
   scale_weight_ += kScaleGain * (1 - scale_weight_);
 }

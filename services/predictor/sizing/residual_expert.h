@@ -18,7 +18,8 @@ class ResidualExpert {
 
   // Takes the point forecast for the steps to come.
   void Point(float point) { point_ = point; }
-  // One step of that point's time: demand, and the factor by which the histogram fades.
+  // One step of that point's time: demand, and the factor by which the histogram fades. The first
+  // sets the scale only.
   void Observe(float demand, float fading);
 
   // Smallest value that demand stays within with this probability.
