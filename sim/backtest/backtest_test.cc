@@ -236,6 +236,23 @@ TEST(ReportTest, TableIsAsItShouldLook) {
             "maximum    0.6      75.00%  0.726   0.81  95.0%    70%  23.467  24.160");
 }
 
+TEST(ReportTest, MarkdownHasTheSameRowsAndTheCalibration) {
+  const std::vector<DemandTrace> traces = TwoTraces();
+  const FakeConstantMethod constant("constant", {0.3, 0.6});
+  const FakeConstantMethod asked("asked", {0.6, 0.1}, "target violation ratio");
+  BacktestOptions options;
+  options.methods = {&constant, &asked};
+  options.targets = {0.3};
+  const auto result = RunBacktest(traces, options);
+  CS_ASSERT_OK(result);
+  const std::string report = MarkdownReport(*result);
+  EXPECT_THAT(report, StartsWith("### Open loop, a cap holds 1 step, 2 traces\n\n| method "));
+  EXPECT_THAT(report, AllOf(HasSubstr("\n| ---      |"), HasSubstr("\n| constant |    0.753 |"),
+                            HasSubstr("\n| asked against got |"),
+                            HasSubstr("| 30.00% |  66.67% |      2.22 |")));
+  EXPECT_EQ(report.find("\n\n\n"), std::string::npos);
+}
+
 TEST(ReportTest, JsonHasNullForWhatIsNotReached) {
   const std::vector<DemandTrace> traces = {Hourly("idle", std::vector<double>(20, 0.0))};
   const FakeConstantMethod constant("constant", {0.3});
