@@ -374,6 +374,7 @@ absl::StatusOr<std::vector<DemandTrace>> TraceCsvParser::Impl::Finish() {
       CS_RETURN_IF_ERROR(EndProbe(series));
     }
     traces.push_back({.name = series_names_[i],
+                      .file = trace_name_,
                       .resource = resource_,
                       .start_seconds = series.first_time,
                       .step_seconds = series.step,
