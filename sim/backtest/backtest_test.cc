@@ -290,5 +290,38 @@ TEST(PlotTest, NamesWhatItShowsWithUnitsAndEscapesNames) {
   EXPECT_EQ(frontier.find("nan"), std::string::npos);
 }
 
+TEST(PlotTest, TheFullCapBeforeTheFirstDemandDoesNotFlattenTheRest) {
+  const DemandTrace trace = Hourly("low", std::vector<double>(48, 0.1));
+  const FakeMaxMethod method("maximum", 3, {1});
+  std::vector<PlayedStep> steps;
+  CS_ASSERT_OK(Play(trace, method, 1.2, 1, Loop::kOpen, /*with_expected=*/true,
+                    [&steps](const PlayedStep& step) { steps.push_back(step); }));
+  ASSERT_EQ(steps.front().cap, 1);
+  const std::string plot = TracePlot(trace, BasisOf(trace), "maximum", 1.2, 1, Loop::kOpen, steps);
+  EXPECT_THAT(plot, AllOf(HasSubstr(">10</text>"), HasSubstr(">cap up to 100 %</text>"),
+                          HasSubstr(">12</text>")));  // per cent of the VM, note, hours
+  EXPECT_EQ(plot.find(">100</text>"), std::string::npos);
+}
+
+TEST(PlotTest, EveryMethodIsNamedAlsoThoseWithoutAColour) {
+  const std::vector<DemandTrace> traces = RandomTraces(2);
+  std::vector<FakeMaxMethod> methods;
+  for (int i = 0; i < 10; ++i) {
+    methods.emplace_back(absl::StrCat("maximum", i), i + 1, std::vector<double>{0.5, 0.8, 1, 1.2});
+  }
+  BacktestOptions options;
+  for (const FakeMaxMethod& method : methods) {
+    options.methods.push_back(&method);
+  }
+  options.targets = {0.2, 0.4};
+  const auto result = RunBacktest(traces, options);
+  CS_ASSERT_OK(result);
+  const std::string frontier = FrontierPlot(*result, Loop::kOpen, 1);
+  EXPECT_THAT(frontier, HasSubstr(">grey, best first:</text>"));
+  for (const FakeMaxMethod& method : methods) {
+    EXPECT_THAT(frontier, HasSubstr(absl::StrCat(">", method.name(), " · ")));
+  }
+}
+
 }  // namespace
 }  // namespace cloudscale::backtest

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 
 namespace cloudscale::backtest {
 namespace {
@@ -23,6 +24,7 @@ constexpr absl::string_view kViolationColour = "#D55E00";
 constexpr absl::string_view kGrey = "#8a8a8a";
 constexpr absl::string_view kGridColour = "#e3e3e3";
 constexpr absl::string_view kInk = "#222222";
+constexpr absl::string_view kWarmUpColour = "#f0f0f0";  // behind text; black at 6 % otherwise
 
 std::string Escaped(absl::string_view text) {
   std::string out;
@@ -93,11 +95,16 @@ class Svg {
   }
 
   void Text(double x, double y, absl::string_view text, absl::string_view colour,
-            absl::string_view anchor = "start", double size = 12, double rotation = 0) {
+            absl::string_view anchor = "start", double size = 12, double rotation = 0,
+            absl::string_view halo = "") {
     absl::StrAppendFormat(&text_,
                           "<text x=\"%.1f\" y=\"%.1f\" fill=\"%s\" text-anchor=\"%s\" "
                           "font-size=\"%g\"",
                           x, y, colour, anchor, size);
+    if (!halo.empty()) {  // keeps lines behind the text away from it
+      absl::StrAppendFormat(&text_, " stroke=\"%s\" stroke-width=\"4\" paint-order=\"stroke\"",
+                            halo);
+    }
     if (rotation != 0) {
       absl::StrAppendFormat(&text_, " transform=\"rotate(%g %.1f %.1f)\"", rotation, x, y);
     }
@@ -164,6 +171,21 @@ TimeUnit UnitFor(double seconds) {
   return seconds > 300 ? TimeUnit{"minutes", 60} : TimeUnit{"seconds", 1};
 }
 
+// A step of a clock that gives at most about `count` ticks up to `length`.
+double TimeTickStep(const TimeUnit& unit, double length, int count) {
+  constexpr double kHours[] = {1, 2, 3, 6, 12};
+  constexpr double kMinutes[] = {1, 2, 5, 10, 15, 30, 60};  // or seconds
+  if (unit.seconds < 86400) {
+    for (const double step :
+         unit.seconds == 3600 ? absl::MakeConstSpan(kHours) : absl::MakeConstSpan(kMinutes)) {
+      if (length / step <= count) {
+        return step;
+      }
+    }
+  }
+  return TickStep(length, count);
+}
+
 // What happened within one pixel column.
 struct PixelColumn {
   double demand_low = std::numeric_limits<double>::infinity();
@@ -214,13 +236,18 @@ std::string TracePlot(const DemandTrace& trace, const TraceBasis& basis, absl::s
   Frame frame;
   frame.right = 92;
   frame.bottom = 74;  // room for the strip of violations
+  // The scored part and demand decide the scale: before they have seen anything, methods give the
+  // whole VM, which would flatten the rest.
   double top = 0.01;
+  double warm_up_cap = 0;
   double caps = 0;
   double demand = 0;
   int64_t violations = 0;
   for (const PlayedStep& step : steps) {
-    top = std::max({top, step.cap, std::isnan(step.demand) ? 0 : step.demand});
-    if (step.t >= basis.warm_up_steps && !std::isnan(step.demand)) {
+    const bool is_scored = step.t >= basis.warm_up_steps;
+    top = std::max({top, is_scored ? step.cap : 0, std::isnan(step.demand) ? 0 : step.demand});
+    warm_up_cap = std::max(warm_up_cap, is_scored ? 0 : step.cap);
+    if (is_scored && !std::isnan(step.demand)) {
       caps += step.cap;
       demand += step.demand;
       violations += step.demand - step.cap > kTieTolerance ? 1 : 0;
@@ -250,7 +277,7 @@ std::string TracePlot(const DemandTrace& trace, const TraceBasis& basis, absl::s
     svg.Text(frame.x0() - 7, y_of(tick / 100) + 4, absl::StrFormat("%g", tick), kInk, "end");
   }
   const double strip_y = frame.y0() + 6;
-  const double x_step = TickStep(length, 9);
+  const double x_step = TimeTickStep(unit, length, 12);
   for (double tick = 0; tick <= length * (1 + 1e-9); tick += x_step) {
     const double x = frame.x0() + width * tick / length;
     svg.Line(x, strip_y + 10, x, strip_y + 14, kInk);
@@ -259,11 +286,6 @@ std::string TracePlot(const DemandTrace& trace, const TraceBasis& basis, absl::s
   const double warm_up_width = width * static_cast<double>(basis.warm_up_steps) /
                                static_cast<double>(std::max<size_t>(1, steps.size()));
   svg.Rect(frame.x0(), frame.y1(), warm_up_width, frame.y0() - frame.y1(), "#000000", 0.06);
-  if (warm_up_width > 60) {
-    svg.Text(frame.x0() + warm_up_width / 2, frame.y1() + 14, "not scored", "#666666", "middle",
-             11);
-  }
-
   const size_t column_count =
       std::min(static_cast<size_t>(width), std::max<size_t>(1, steps.size()));
   const double pixels = width / static_cast<double>(column_count);
@@ -314,6 +336,14 @@ std::string TracePlot(const DemandTrace& trace, const TraceBasis& basis, absl::s
     const double x = frame.x0() + pixels * (static_cast<double>(i) + 0.5);
     svg.Rect(x - std::max(0.6, pixels / 2), strip_y, std::max(1.2, pixels), 9, kViolationColour);
     svg.Line(x, y_of(columns[i].demand_high), x, y_of(columns[i].cap_low), kViolationColour, 1.3);
+  }
+  if (warm_up_width > 60) {
+    const double middle = frame.x0() + warm_up_width / 2;
+    svg.Text(middle, frame.y1() + 14, "not scored", "#666666", "middle", 11, 0, kWarmUpColour);
+    if (warm_up_cap > top) {
+      svg.Text(middle, frame.y1() + 28, absl::StrFormat("cap up to %.0f %%", 100 * warm_up_cap),
+               "#666666", "middle", 11, 0, kWarmUpColour);
+    }
   }
   // Labels at the ends of what they name, pushed apart.
   const PixelColumn& last = columns.back();
@@ -453,7 +483,8 @@ std::string FrontierPlot(const BacktestResult& result, Loop loop, int hold) {
     absl::string_view colour;
     bool has_line = false;
   };
-  std::vector<Label> labels;
+  std::vector<Label> labels;  // of the coloured
+  std::vector<std::string> others;
   // The grey ones first, so that the coloured lie above them.
   for (size_t i = curves.size(); i-- > 0;) {
     const Curve& curve = curves[i];
@@ -487,15 +518,33 @@ std::string FrontierPlot(const BacktestResult& result, Loop loop, int hold) {
         label.has_line = true;
       }
     }
+    if (!label.has_line) {
+      label.text += " (outside)";
+    }
     label.y = label.has_line ? label.end_y : frame.y1();
-    labels.push_back(std::move(label));
+    if (is_named) {
+      labels.push_back(std::move(label));
+    } else {
+      others.push_back(std::move(label.text));
+    }
+  }
+  // Leaders to all of them would cross each other; the list says what the grey band consists of.
+  double limit_above = frame.y1();
+  if (!others.empty()) {
+    svg.Text(frame.x1() + 38, limit_above + 4, "grey, best first:", "#666666", "start", 11);
+    std::reverse(others.begin(), others.end());
+    for (const std::string& text : others) {
+      limit_above += 14;
+      svg.Text(frame.x1() + 38, limit_above + 4, text, "#666666", "start", 11);
+    }
+    limit_above += 22;
   }
   // Spread the labels over the gutter in the order of the ends of their lines.
   std::stable_sort(labels.begin(), labels.end(),
                    [](const Label& a, const Label& b) { return a.y < b.y; });
   const double gap = 15;
-  for (size_t i = 1; i < labels.size(); ++i) {
-    labels[i].y = std::max(labels[i].y, labels[i - 1].y + gap);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    labels[i].y = std::max(labels[i].y, i == 0 ? limit_above : labels[i - 1].y + gap);
   }
   double limit = frame.y0() + 4;
   for (size_t i = labels.size(); i-- > 0;) {
@@ -506,8 +555,7 @@ std::string FrontierPlot(const BacktestResult& result, Loop loop, int hold) {
     if (label.has_line) {
       svg.Line(label.end_x + 2, label.end_y, frame.x1() + 34, label.y, label.colour, 0.5);
     }
-    svg.Text(frame.x1() + 38, label.y + 4,
-             label.has_line ? label.text : absl::StrCat(label.text, " (outside)"), label.colour);
+    svg.Text(frame.x1() + 38, label.y + 4, label.text, label.colour);
   }
   svg.Titles(frame, "steps in violation, mean over traces (%, log scale)",
              "waste: allocation beyond demand (%)");
