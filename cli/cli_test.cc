@@ -382,6 +382,23 @@ TEST_F(CliTest, BacktestDrawsPlots) {
   EXPECT_TRUE(std::filesystem::exists(dir.File("plots/trace-web-max24-open-hold1.svg")));
 }
 
+TEST_F(CliTest, BacktestDrawsTracesOfTheSameOrAnOddNameIntoFilesOfTheirOwn) {
+  cloudscale::testing::TempDir dir;
+  std::string odd = "trace,t,value\n";
+  for (int i = 0; i < 40; ++i) {
+    absl::StrAppend(&odd, "web,", i, ",0.5\n../up,", i, ",0.5\n");
+  }
+  const std::string one = dir.Write("one.csv", odd);
+  const std::string two = dir.Write("two.csv", odd);
+  ASSERT_EQ(RunAlone({"backtest", one, two, "-m", "max24", "--plot", dir.File("plots")}), 0)
+      << err_;
+  for (const char* word : {"one-web", "two-web", "one-___up", "two-___up"}) {
+    EXPECT_TRUE(std::filesystem::exists(
+        dir.File(absl::StrCat("plots/trace-", word, "-max24-open-hold1.svg"))))
+        << word;
+  }
+}
+
 TEST_F(CliTest, BacktestRefusesMistakesWithExitCodeTwo) {
   cloudscale::testing::TempDir dir;
   const std::string file = dir.Write("web.csv", RecordedDemand());

@@ -17,6 +17,12 @@ if(CLOUDSCALE_SANITIZER)
     -fno-sanitize-recover=all -Wno-maybe-uninitialized)
   target_link_options(cloudscale_options INTERFACE -fsanitize=${CLOUDSCALE_SANITIZER})
 endif()
+if(CLOUDSCALE_FUZZ)
+  # clang finds libstdc++'s own std::stable_sort deprecated.
+  target_compile_options(cloudscale_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+    -fno-sanitize-recover=all -Wno-deprecated-declarations)
+  target_link_options(cloudscale_options INTERFACE -fsanitize=address,undefined)
+endif()
 if(CLOUDSCALE_COVERAGE)
   target_compile_options(cloudscale_options INTERFACE --coverage)
   target_link_options(cloudscale_options INTERFACE --coverage)

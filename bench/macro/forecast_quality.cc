@@ -4,7 +4,7 @@
 // is a violation ratio, asked against got. Definitions: sim/backtest/metrics.h.
 //
 // forecast_quality [DIR] [--methods all|a,b] [--hold 1,6] [--loops open,closed]
-//                  [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json]
+//                  [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json | --format markdown]
 // forecast_quality [DIR] --caps METHOD OUT.csv.gz [--hold 1] [--loops open] [--large N]
 //
 // DIR (default: $CLOUDSCALE_TRACES) holds `traces.csv.gz` (trace,t,value) and, if there is one,
@@ -42,6 +42,11 @@ namespace {
 using backtest::DemandTrace;
 using Traces = std::vector<DemandTrace>;
 
+constexpr char kUsage[] =
+    "forecast_quality [DIR] [--methods all|a,b] [--hold 1,6] [--loops open,closed]\n"
+    "                 [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json | --format "
+    "markdown]\n"
+    "forecast_quality [DIR] --caps METHOD OUT.csv.gz [--hold 1] [--loops open] [--large N]\n";
 constexpr char kDirectoryVariable[] = "CLOUDSCALE_TRACES";
 constexpr int64_t kMaxBytes = int64_t{4} << 30;
 // Idle VMs of the large set are left out: P99 below 3 % of the VM.
@@ -193,6 +198,10 @@ absl::Status Run(int argc, char** argv) {
   std::vector<char*> rest = {argv[0]};
   for (int i = 1; i < argc; ++i) {
     const absl::string_view word = argv[i];
+    if (word == "--help") {
+      std::fputs(kUsage, stdout);
+      return absl::OkStatus();
+    }
     if (word == "--caps") {
       if (i + 2 >= argc) {
         return absl::InvalidArgumentError("--caps needs a method and a file");
@@ -210,8 +219,14 @@ absl::Status Run(int argc, char** argv) {
                      {"loops", "open,closed"},
                      {"targets", "0.01,0.02,0.05"},
                      {"large", "0"},
+                     {"format", "text"},
                      {"jobs", absl::StrCat(std::max(1U, std::thread::hardware_concurrency()))}});
   CS_RETURN_IF_ERROR(settings.Parse(static_cast<int>(rest.size()), rest.data()));
+  const std::string& format = settings.Text("format");
+  if (format != "text" && format != "markdown") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--format is '", format, "', allowed: text, markdown"));
+  }
   backtest::BacktestOptions options;
   options.jobs = static_cast<int>(settings.Number("jobs"));
   CS_ASSIGN_OR_RETURN(options.holds, List<int>(settings, "hold", absl::SimpleAtoi<int>));
@@ -229,7 +244,10 @@ absl::Status Run(int argc, char** argv) {
     return WriteCaps(traces, *options.methods.front(), caps_path, options.holds.front(),
                      options.loops.front());
   }
-  settings.PrintHeader("allocation against violations of sizing methods on recorded traces");
+  const bool is_markdown = format == "markdown";
+  if (!is_markdown) {  // its lines would be headings there
+    settings.PrintHeader("allocation against violations of sizing methods on recorded traces");
+  }
   backtest::ProgressCallback progress;
   if (isatty(STDERR_FILENO) == 1) {
     progress = [](int64_t done, int64_t total) {
@@ -239,8 +257,9 @@ absl::Status Run(int argc, char** argv) {
   }
   CS_ASSIGN_OR_RETURN(const backtest::BacktestResult result,
                       backtest::RunBacktest(traces, options, progress));
-  const std::string report =
-      settings.is_json() ? backtest::JsonReport(result) : backtest::TableReport(result);
+  const std::string report = settings.is_json() ? backtest::JsonReport(result)
+                             : is_markdown      ? backtest::MarkdownReport(result)
+                                                : backtest::TableReport(result);
   std::fputs(report.c_str(), stdout);
   return absl::OkStatus();
 }

@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/args/option_types.h"
@@ -20,6 +19,7 @@
 #include "common/status/macros.h"
 #include "services/predictor/sizing/sizing_method.h"
 #include "sim/backtest/plot.h"
+#include "sim/backtest/plot_names.h"
 #include "sim/backtest/report.h"
 #include "sim/backtest/trace_csv.h"
 
@@ -32,15 +32,6 @@ using backtest::Loop;
 
 // Without `--trace` so many traces are drawn.
 constexpr size_t kMaxTracePlots = 4;
-
-// What may stand in the name of a file.
-std::string FileWord(absl::string_view text) {
-  std::string word;
-  for (const char c : text) {
-    word += absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' ? c : '_';
-  }
-  return word;
-}
 
 absl::Status WriteFile(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
@@ -180,6 +171,7 @@ class BacktestCommand : public Command {
   absl::Status Plot(Session& session, const predictor::SizingRegistry& registry,
                     const BacktestResult& result) const {
     std::vector<std::string> written;
+    const std::vector<std::string> words = backtest::PlotWords(*result.traces);
     const Loop loop = is_closed_ ? Loop::kClosed : Loop::kOpen;
     const auto write = [&](const std::string& name, const std::string& svg) {
       written.push_back((std::filesystem::path(plot_directory_) / name).string());
@@ -203,7 +195,7 @@ class BacktestCommand : public Command {
             backtest::Play(trace, method, knob, hold, loop, /*with_expected=*/true,
                            [&steps](const backtest::PlayedStep& step) { steps.push_back(step); }));
         CS_RETURN_IF_ERROR(write(
-            absl::StrCat("trace-", FileWord(trace.name), "-", FileWord(best->method), suffix),
+            absl::StrCat("trace-", words[i], "-", backtest::FileWord(best->method), suffix),
             backtest::TracePlot(trace, result.bases[i], best->method, knob, hold, loop, steps)));
       }
     }

@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -107,6 +108,28 @@ absl::StatusOr<bool> LineSource::Next(absl::string_view& line) {
     ++line_number_;
     return true;
   }
+}
+
+absl::Status ForEachLine(LineSource& source,
+                         absl::FunctionRef<absl::Status(absl::string_view)> take) {
+  absl::string_view line;
+  while (true) {
+    CS_ASSIGN_OR_RETURN(const bool has_line, source.Next(line));
+    if (!has_line) {
+      return absl::OkStatus();
+    }
+    CS_RETURN_IF_ERROR(take(line));
+  }
+}
+
+absl::Status ForEachLine(absl::string_view text,
+                         absl::FunctionRef<absl::Status(absl::string_view)> take) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    CS_RETURN_IF_ERROR(take(text.substr(0, end)));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace cloudscale::trace

@@ -4,8 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/trace/csv.h"
 
 struct gzFile_s;
 
@@ -15,7 +18,7 @@ namespace cloudscale::trace {
 // thread-compatible.
 class LineSource {
  public:
-  static constexpr size_t kMaxLineBytes = size_t{64} << 10;
+  static constexpr size_t kMaxLineBytes = CsvReader::kMaxLineBytes;
 
   // NOT_FOUND or PERMISSION_DENIED when it cannot be opened.
   static absl::StatusOr<LineSource> Open(const std::string& path, int64_t max_bytes);
@@ -44,5 +47,12 @@ class LineSource {
   size_t begin_ = 0;  // of what is not yet given out
   size_t end_ = 0;
 };
+
+// Gives every line to `take`, without its LF, until that fails.
+[[nodiscard]] absl::Status ForEachLine(LineSource& source,
+                                       absl::FunctionRef<absl::Status(absl::string_view)> take);
+// The same for text in memory.
+[[nodiscard]] absl::Status ForEachLine(absl::string_view text,
+                                       absl::FunctionRef<absl::Status(absl::string_view)> take);
 
 }  // namespace cloudscale::trace

@@ -3,20 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
-#include <optional>
 #include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "common/status/macros.h"
 #include "common/status/violations.h"
+#include "common/trace/csv.h"
 #include "common/trace/line_source.h"
 
 namespace cloudscale::trace {
@@ -38,48 +36,29 @@ struct Series {
   int64_t line_above_one = 0;  // 0 = none
 };
 
-std::string Excerpt(absl::string_view text) {
-  constexpr size_t kMaxShown = 40;
-  return text.size() <= kMaxShown ? std::string(text)
-                                  : absl::StrCat(text.substr(0, kMaxShown), "...");
-}
-
-std::string NameOf(const std::string& path) {
-  std::string name = std::filesystem::path(path).filename().string();
-  for (absl::string_view suffix : {".gz", ".csv"}) {
-    name = std::string(absl::StripSuffix(name, suffix));
-  }
-  return name.empty() ? "trace" : name;
-}
-
-class Reader {
+class Parser {
  public:
-  Reader(const std::string& path, const ReadOptions& options, LineSource source)
-      : file_(std::filesystem::path(path).filename().string()),
-        own_name_(NameOf(path)),
+  Parser(const std::string& path, const ReadOptions& options)
+      : csv_(std::filesystem::path(path).filename().string()),
+        own_name_(TraceNameOf(path)),
         options_(options),
-        wanted_(options.names.begin(), options.names.end()),
-        source_(std::move(source)) {}
+        wanted_(options.names.begin(), options.names.end()) {}
 
-  absl::StatusOr<std::vector<Trace>> Run();
+  absl::Status TakeLine(absl::string_view line);
+  absl::StatusOr<std::vector<Trace>> Finish();
 
  private:
-  absl::Status ParseHeader(absl::string_view line);
-  absl::Status ParseRow(absl::string_view line);
+  absl::Status TakeHeading(absl::string_view line);
+  absl::Status TakeRow();
   absl::Status Append(Series& series, double time, double value);
   Series* FindOrAdd(absl::string_view name);  // nullptr = not wanted
-  absl::StatusOr<double> ParseNumber(absl::string_view field, absl::string_view text) const;
-  absl::StatusOr<Trace> Finish(Series series) const;
-  absl::Status Fault(int64_t line, absl::string_view what) const {
-    return absl::InvalidArgumentError(absl::StrCat(file_, ":", line, ": ", what));
-  }
+  absl::StatusOr<Trace> FinishSeries(Series series) const;
 
-  const std::string file_;
+  CsvReader csv_;
   const std::string own_name_;
   const ReadOptions& options_;
   const std::set<std::string, std::less<>> wanted_;
-  LineSource source_;
-  size_t columns_ = 0;
+  size_t time_column_ = 0;  // the value follows; before it the name, if there is one
   std::string resource_;
   int64_t points_ = 0;
   std::vector<Series> series_;
@@ -89,114 +68,75 @@ class Reader {
   Series* last_series_ = nullptr;
 };
 
-absl::StatusOr<std::vector<Trace>> Reader::Run() {
-  absl::string_view line;
-  CS_ASSIGN_OR_RETURN(const bool has_header, source_.Next(line));
-  if (!has_header) {
-    return Fault(1, "the file is empty");
+absl::Status Parser::TakeLine(absl::string_view line) {
+  CS_ASSIGN_OR_RETURN(const bool has_fields, csv_.TakeLine(line));
+  if (!has_fields) {
+    return absl::OkStatus();
   }
-  CS_RETURN_IF_ERROR(ParseHeader(line));
-  int64_t blank_line = 0;
-  while (true) {
-    CS_ASSIGN_OR_RETURN(const bool has_line, source_.Next(line));
-    if (!has_line) {
-      break;
-    }
-    if (absl::StripAsciiWhitespace(line).empty()) {
-      blank_line = blank_line == 0 ? source_.line_number() : blank_line;
-      continue;
-    }
-    if (blank_line != 0) {
-      return Fault(blank_line, "blank line within the data");
-    }
-    CS_RETURN_IF_ERROR(ParseRow(line));
+  return csv_.column_names().empty() ? TakeHeading(line) : TakeRow();
+}
+
+absl::StatusOr<std::vector<Trace>> Parser::Finish() {
+  if (csv_.column_names().empty()) {
+    return csv_.LineFault(1, "the file is empty, expected a heading and data");
   }
   std::vector<std::string> missing;
   for (const std::string& name : options_.names) {
     if (!index_.contains(name)) {
-      missing.push_back(name);
+      missing.push_back(Excerpt(name));
     }
   }
   if (!missing.empty()) {
     return absl::NotFoundError(
-        absl::StrCat(file_, ": no series named '", absl::StrJoin(missing, "', '"), "'"));
+        absl::StrCat(csv_.file(), ": no series named '", absl::StrJoin(missing, "', '"), "'"));
   }
   if (series_.empty()) {
-    return Fault(source_.line_number(), "no data after the heading");
+    return csv_.LineFault(csv_.line_number(), "no data after the heading");
   }
   std::vector<Trace> traces;
   if (options_.names.empty()) {
     for (Series& series : series_) {
-      CS_ASSIGN_OR_RETURN(traces.emplace_back(), Finish(std::move(series)));
+      CS_ASSIGN_OR_RETURN(traces.emplace_back(), FinishSeries(std::move(series)));
     }
   } else {
     for (const std::string& name : options_.names) {
-      CS_ASSIGN_OR_RETURN(traces.emplace_back(), Finish(series_[index_.at(name)]));
+      CS_ASSIGN_OR_RETURN(traces.emplace_back(), FinishSeries(series_[index_.at(name)]));
     }
   }
   return traces;
 }
 
-absl::Status Reader::ParseHeader(absl::string_view line) {
-  line = absl::StripPrefix(line, "\xEF\xBB\xBF");
-  const std::vector<absl::string_view> fields = absl::StrSplit(line, ',');
+absl::Status Parser::TakeHeading(absl::string_view line) {
+  const std::vector<absl::string_view>& fields = csv_.fields();
+  const auto is_time = [](absl::string_view name) { return name == "t_seconds" || name == "t"; };
   double ignored = 0;
-  if (fields.size() == 2 && (fields[0] == "t_seconds" || fields[0] == "t") && !fields[1].empty() &&
-      !absl::SimpleAtod(fields[1], &ignored)) {
-    columns_ = 2;
-    resource_ = std::string(absl::StripAsciiWhitespace(fields[1]));
-    return absl::OkStatus();
+  const bool is_one = fields.size() == 2 && is_time(fields[0]) && !fields[1].empty() &&
+                      !absl::SimpleAtod(fields[1], &ignored);
+  const bool is_many = fields.size() == 3 && fields[0] == "trace" && is_time(fields[1]);
+  if (!is_one && !is_many) {
+    return csv_.LineFault(1, absl::StrCat("heading '", Excerpt(line),
+                                          "' is neither 't_seconds,<name>' nor 'trace,t,value'"));
   }
-  if (fields.size() == 3 && fields[0] == "trace" &&
-      (fields[1] == "t" || fields[1] == "t_seconds")) {
-    columns_ = 3;
-    resource_ = std::string(absl::StripAsciiWhitespace(fields[2]));
-    return absl::OkStatus();
-  }
-  return Fault(1, absl::StrCat("heading '", Excerpt(line),
-                               "' is neither 't_seconds,<name>' nor 'trace,t,value'"));
+  time_column_ = fields.size() - 2;
+  resource_ = std::string(fields.back());
+  csv_.NameColumns({fields.begin(), fields.end()});
+  return absl::OkStatus();
 }
 
-absl::Status Reader::ParseRow(absl::string_view line) {
-  const int64_t number = source_.line_number();
-  absl::string_view fields[3];
-  size_t count = 0;
-  for (absl::string_view field : absl::StrSplit(line, ',')) {
-    if (count < 3) {
-      fields[count] = field;
-    }
-    ++count;
+absl::Status Parser::TakeRow() {
+  CS_RETURN_IF_ERROR(csv_.CheckColumns());
+  const bool has_name = time_column_ > 0;
+  if (has_name && csv_.fields()[0].empty()) {
+    return csv_.FieldFault(0, "the name of a series");
   }
-  if (count != columns_) {
-    return Fault(number, absl::StrCat("has ", count, " columns, expected ", columns_));
-  }
-  const size_t shift = columns_ == 3 ? 1 : 0;
-  if (columns_ == 3 && fields[0].empty()) {
-    return Fault(number, "trace has no name");
-  }
-  CS_ASSIGN_OR_RETURN(const double time, ParseNumber("time", fields[shift]));
-  CS_ASSIGN_OR_RETURN(const double value, ParseNumber("value", fields[shift + 1]));
-  Series* const series = FindOrAdd(columns_ == 3 ? fields[0] : absl::string_view(own_name_));
+  CS_ASSIGN_OR_RETURN(const double time, csv_.Time(time_column_, 0, kMaxSeconds));
+  CS_ASSIGN_OR_RETURN(const double value,
+                      csv_.Number(time_column_ + 1, std::numeric_limits<double>::infinity()));
+  Series* const series = FindOrAdd(has_name ? csv_.fields()[0] : absl::string_view(own_name_));
   return series == nullptr ? absl::OkStatus() : Append(*series, time, value);
 }
 
-absl::StatusOr<double> Reader::ParseNumber(absl::string_view field, absl::string_view text) const {
-  double number = 0;
-  if (!absl::SimpleAtod(text, &number)) {
-    return Fault(source_.line_number(),
-                 absl::StrCat(field, " '", Excerpt(text), "' is not a number"));
-  }
-  if (!std::isfinite(number)) {
-    return Fault(source_.line_number(),
-                 absl::StrCat(field, " '", Excerpt(text), "' is not a finite number"));
-  }
-  if (number < 0) {
-    return Fault(source_.line_number(), absl::StrCat(field, " ", Excerpt(text), " is negative"));
-  }
-  return number;
-}
-
-Series* Reader::FindOrAdd(absl::string_view name) {
+Series* Parser::FindOrAdd(absl::string_view name) {
   if (last_name_ == name) {
     return last_series_;
   }
@@ -213,40 +153,41 @@ Series* Reader::FindOrAdd(absl::string_view name) {
     index_.emplace(last_name_, series_.size());
     last_series_ = &series_.emplace_back();
     last_series_->name = last_name_;
-    last_series_->first_line = source_.line_number();
+    last_series_->first_line = csv_.line_number();
   }
   return last_series_;
 }
 
-absl::Status Reader::Append(Series& series, double time, double value) {
-  const int64_t line = source_.line_number();
-  if (time > kMaxSeconds) {
-    return Fault(line, absl::StrFormat("time %g is above %g seconds", time, kMaxSeconds));
-  }
+absl::Status Parser::Append(Series& series, double time, double value) {
   if (++points_ > options_.max_points) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(file_, ":", line, ": more than ", options_.max_points, " points"));
+    return csv_.TooMuch(csv_.line_number(),
+                        absl::StrCat("more than ", options_.max_points, " points"));
   }
   if (series.values.empty()) {
     series.first_time = time;
   } else {
     const double gap = time - series.last_time;
     if (gap <= 0) {
-      return Fault(line, absl::StrFormat("time %g does not follow %g", time, series.last_time));
+      return csv_.FieldFault(
+          time_column_,
+          absl::StrFormat("a time after that of the row before (%.15g)", series.last_time));
     }
     if (series.values.size() == 1) {
       series.period = gap;
       if (gap < 1e-3) {
-        return Fault(line, absl::StrFormat("period of %g s is below 0.001 s", gap));
+        return csv_.FieldFault(
+            time_column_,
+            absl::StrFormat("one at least 0.001 s after that before (%.15g)", series.last_time));
       }
     } else if (std::abs(gap - series.period) > kGridTolerance * series.period) {
-      return Fault(line, absl::StrFormat("time %g is %g s after the one before, expected %g s: "
-                                         "the grid must be regular",
-                                         time, gap, series.period));
+      return csv_.FieldFault(
+          time_column_, absl::StrFormat("a time %g s after that of the row before, not %g s: the "
+                                        "grid must be regular",
+                                        series.period, gap));
     }
   }
   if (value > 1 && series.line_above_one == 0) {
-    series.line_above_one = line;
+    series.line_above_one = csv_.line_number();
   }
   series.maximum = std::max(series.maximum, value);
   series.last_time = time;
@@ -254,10 +195,11 @@ absl::Status Reader::Append(Series& series, double time, double value) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Trace> Reader::Finish(Series series) const {
+absl::StatusOr<Trace> Parser::FinishSeries(Series series) const {
   if (series.values.size() < 2) {
-    return Fault(series.first_line,
-                 absl::StrCat("series '", series.name, "' has one point; its period is unknown"));
+    return csv_.LineFault(
+        series.first_line,
+        absl::StrCat("series '", series.name, "' has one point; its period is unknown"));
   }
   Trace trace;
   // Over the whole length, so that rounded times do not add up to a wrong period.
@@ -265,7 +207,7 @@ absl::StatusOr<Trace> Reader::Finish(Series series) const {
                                static_cast<double>(series.values.size() - 1));
   const bool scales =
       options_.scale == ValueScale::kByMaximum ||
-      (options_.scale == ValueScale::kAutomatic && columns_ == 2 && series.line_above_one != 0);
+      (options_.scale == ValueScale::kAutomatic && time_column_ == 0 && series.line_above_one != 0);
   if (scales && series.maximum > 0) {
     const double full = kHeadroomOverMaximum * series.maximum;
     for (double& value : series.values) {
@@ -274,10 +216,11 @@ absl::StatusOr<Trace> Reader::Finish(Series series) const {
     trace.note = absl::StrFormat("values divided by %g, which is %g times the largest", full,
                                  kHeadroomOverMaximum);
   } else if (options_.scale != ValueScale::kRaw && series.line_above_one != 0) {
-    return Fault(series.line_above_one,
-                 absl::StrFormat("value above 1 in series '%s' (largest %g); allowed is a fraction "
-                                 "of the VM, 0 to 1, unless scaling is asked for",
-                                 series.name, series.maximum));
+    return csv_.LineFault(
+        series.line_above_one,
+        absl::StrFormat("value above 1 in series '%s' (largest %g); allowed is a fraction "
+                        "of the VM, 0 to 1, unless scaling is asked for",
+                        series.name, series.maximum));
   }
   trace.name = std::move(series.name);
   trace.resource = resource_;
@@ -298,7 +241,19 @@ absl::Status ValidateOptions(const ReadOptions& options) {
 absl::StatusOr<std::vector<Trace>> ReadTraces(const std::string& path, const ReadOptions& options) {
   CS_RETURN_IF_ERROR(ValidateOptions(options));
   CS_ASSIGN_OR_RETURN(LineSource source, LineSource::Open(path, options.max_bytes));
-  return Reader(path, options, std::move(source)).Run();
+  Parser parser(path, options);
+  CS_RETURN_IF_ERROR(
+      ForEachLine(source, [&parser](absl::string_view line) { return parser.TakeLine(line); }));
+  return parser.Finish();
+}
+
+absl::StatusOr<std::vector<Trace>> ParseTraces(absl::string_view text, const std::string& file,
+                                               const ReadOptions& options) {
+  CS_RETURN_IF_ERROR(ValidateOptions(options));
+  Parser parser(file, options);
+  CS_RETURN_IF_ERROR(
+      ForEachLine(text, [&parser](absl::string_view line) { return parser.TakeLine(line); }));
+  return parser.Finish();
 }
 
 }  // namespace cloudscale::trace

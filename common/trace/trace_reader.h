@@ -40,13 +40,18 @@ struct ReadOptions {
 //   t_seconds,cpu        one series; the second heading is free; named after the file
 //   trace,t,value        many series, which may be interleaved
 //
-// Times are seconds on a regular grid, values finite and not negative. Streams: memory is bounded
-// by the points that are kept.
+// Rows, times and faults of the content (INVALID_ARGUMENT) are those of `CsvReader`. Times lie on a
+// regular grid, values are finite and not negative. Streams: memory is bounded by the points that
+// are kept.
 //
-// NOT_FOUND: no such file, or a name that it lacks. INVALID_ARGUMENT: a fault of the content, as
-// "x.csv:17: value 'abc' is not a number". RESOURCE_EXHAUSTED: over a bound. DATA_LOSS: compressed
-// data is damaged or cut short. Thread safety: thread-safe.
+// NOT_FOUND: no such file, or a name that it lacks. RESOURCE_EXHAUSTED: over a bound. DATA_LOSS:
+// compressed data is damaged or cut short. Thread safety: thread-safe.
 [[nodiscard]] absl::StatusOr<std::vector<Trace>> ReadTraces(const std::string& path,
                                                             const ReadOptions& options = {});
+
+// The same on text in memory; `file` is the name in messages, and of a series without one.
+[[nodiscard]] absl::StatusOr<std::vector<Trace>> ParseTraces(absl::string_view text,
+                                                             const std::string& file,
+                                                             const ReadOptions& options = {});
 
 }  // namespace cloudscale::trace

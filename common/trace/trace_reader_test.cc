@@ -72,6 +72,26 @@ TEST_F(TraceReaderTest, ReadsInterleavedSeriesOfGzipLongForm) {
   EXPECT_EQ((*traces)[1].period, absl::Minutes(5));
 }
 
+TEST_F(TraceReaderTest, ReadsQuotedNamesAndDates) {
+  const auto traces = ReadTraces(
+      Plain("trace,t,value\n\"a,\"\"b\"\"\",2014-02-14 14:30:00,0.1\n\"a,\"\"b\"\"\",2014-02-14 "
+            "14:35:00,\"0.2\"\n"));
+  CS_ASSERT_OK(traces);
+  ASSERT_THAT(*traces, SizeIs(1));
+  EXPECT_EQ(traces->front().name, "a,\"b\"");
+  EXPECT_EQ(traces->front().period, absl::Minutes(5));
+  EXPECT_THAT(traces->front().values, ElementsAre(0.1, 0.2));
+}
+
+TEST_F(TraceReaderTest, TextInMemoryIsReadAsAFileIs) {
+  const auto traces = ParseTraces("t,cpu\n0,0.5\n10,1", "dir/web.csv");
+  CS_ASSERT_OK(traces);
+  EXPECT_EQ(traces->front().name, "web");
+  EXPECT_THAT(traces->front().values, ElementsAre(0.5, 1));
+  EXPECT_THAT(ParseTraces("t,cpu\n0,x\n", "dir/web.csv"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("web.csv:2: column 2")));
+}
+
 TEST_F(TraceReaderTest, ReadsFilesLargerThanOneChunk) {
   std::string text = "t_seconds,cpu\n";
   constexpr int kRows = 50000;
@@ -162,23 +182,47 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"NoHeadingValue", "t,0.5\n1,0.5\n", "x.csv:1: heading"},
         Broken{"OnlyHeading", "t_seconds,cpu\n", "x.csv:1: no data"},
         Broken{"OnePoint", "t_seconds,cpu\n0,1\n", "x.csv:2: series 'x' has one point"},
-        Broken{"NotNumber", "t_seconds,cpu\n0,1\n1,abc\n", "x.csv:3: value 'abc' is not a number"},
-        Broken{"NoValue", "t_seconds,cpu\n0,1\n1,\n", "x.csv:3: value '' is not a number"},
-        Broken{"NotTime", "t_seconds,cpu\nzero,1\n", "x.csv:2: time 'zero' is not a number"},
-        Broken{"NaN", "t_seconds,cpu\n0,1\n1,nan\n", "x.csv:3: value 'nan' is not a finite"},
-        Broken{"Infinite", "t_seconds,cpu\n0,inf\n1,1\n", "x.csv:2: value 'inf' is not a finite"},
-        Broken{"Overflow", "t_seconds,cpu\n0,1e999\n1,1\n", "x.csv:2: value '1e999' is not"},
-        Broken{"Negative", "t_seconds,cpu\n0,1\n1,-0.1\n", "x.csv:3: value -0.1 is negative"},
-        Broken{"NegativeTime", "t_seconds,cpu\n-1,1\n", "x.csv:2: time -1 is negative"},
-        Broken{"SameTime", "t_seconds,cpu\n0,1\n0,1\n", "x.csv:3: time 0 does not follow 0"},
-        Broken{"TimeBack", "t_seconds,cpu\n0,1\n5,1\n4,1\n", "x.csv:4: time 4 does not follow 5"},
+        Broken{"NotNumber", "t_seconds,cpu\n0,1\n1,abc\n",
+               "x.csv:3: column 2 (cpu): found 'abc', expected a finite number, 0 or more"},
+        Broken{"NoValue", "t_seconds,cpu\n0,1\n1,\n",
+               "x.csv:3: column 2 (cpu): found '', expected a finite number, 0 or more"},
+        Broken{"NotTime", "t_seconds,cpu\nzero,1\n",
+               "x.csv:2: column 1 (t_seconds): found 'zero', expected a time: seconds from 0 to "
+               "1e10, or 2026-03-01 12:31:05"},
+        Broken{"NaN", "t_seconds,cpu\n0,1\n1,nan\n",
+               "x.csv:3: column 2 (cpu): found 'nan', expected a finite number, 0 or more"},
+        Broken{"Infinite", "t_seconds,cpu\n0,inf\n1,1\n",
+               "x.csv:2: column 2 (cpu): found 'inf', expected a finite number, 0 or more"},
+        Broken{"Overflow", "t_seconds,cpu\n0,1e999\n1,1\n",
+               "x.csv:2: column 2 (cpu): found '1e999', expected a finite number, 0 or more"},
+        Broken{"Negative", "t_seconds,cpu\n0,1\n1,-0.1\n",
+               "x.csv:3: column 2 (cpu): found '-0.1', expected a finite number, 0 or more"},
+        Broken{"NegativeTime", "t_seconds,cpu\n-1,1\n",
+               "x.csv:2: column 1 (t_seconds): found '-1', expected a time: seconds from 0 to "
+               "1e10, or 2026-03-01 12:31:05"},
+        Broken{"SameTime", "t_seconds,cpu\n0,1\n0,1\n",
+               "x.csv:3: column 1 (t_seconds): found '0', expected a time after that of the row "
+               "before (0)"},
+        Broken{"TimeBack", "t_seconds,cpu\n0,1\n5,1\n4,1\n",
+               "x.csv:4: column 1 (t_seconds): found '4', expected a time after that of the row "
+               "before (5)"},
         Broken{"Gap", "t_seconds,cpu\n0,1\n5,1\n15,1\n",
-               "x.csv:4: time 15 is 10 s after the one before, expected 5 s"},
-        Broken{"TooManyColumns", "t_seconds,cpu\n0,1,2\n", "x.csv:2: has 3 columns, expected 2"},
-        Broken{"TooFewColumns", "trace,t,value\na,1\n", "x.csv:2: has 2 columns, expected 3"},
-        Broken{"NoName", "trace,t,value\n,1,1\n", "x.csv:2: trace has no name"},
-        Broken{"BlankLine", "t_seconds,cpu\n0,1\n\n1,1\n", "x.csv:3: blank line"},
-        Broken{"HugeTime", "t_seconds,cpu\n0,1\n1e300,1\n", "x.csv:3: time 1e+300 is above"}),
+               "x.csv:4: column 1 (t_seconds): found '15', expected a time 5 s after that of the "
+               "row before, not 10 s"},
+        Broken{"TooManyColumns", "t_seconds,cpu\n0,1,2\n",
+               "x.csv:2: found 3 columns, expected 2 (t_seconds,cpu)"},
+        Broken{"TooFewColumns", "trace,t,value\na,1\n",
+               "x.csv:2: found 2 columns, expected 3 (trace,t,value)"},
+        Broken{"NoName", "trace,t,value\n,1,1\n",
+               "x.csv:2: column 1 (trace): found '', expected the name of a series"},
+        Broken{"OpenQuote", "trace,t,value\n\"a,1,1\nb\",2,1\n",
+               "x.csv:2: column 1 (trace): found '\"a,1,1', expected a closing quote"},
+        Broken{"TooShortPeriod", "t_seconds,cpu\n0,1\n0.0001,1\n",
+               "x.csv:3: column 1 (t_seconds): found '0.0001', expected one at least 0.001 s"},
+        Broken{"BlankLine", "t_seconds,cpu\n0,1\n\n1,1\n", "x.csv:3: found a blank line"},
+        Broken{"HugeTime", "t_seconds,cpu\n0,1\n1e300,1\n",
+               "x.csv:3: column 1 (t_seconds): found '1e300', expected a time: seconds from 0 to "
+               "1e10, or 2026-03-01 12:31:05"}),
     [](const auto& param) { return param.param.what; });
 
 TEST_F(TraceReaderTest, MissingFileIsNotFound) {

@@ -236,6 +236,23 @@ TEST(ReportTest, TableIsAsItShouldLook) {
             "maximum    0.6      75.00%  0.726   0.81  95.0%    70%  23.467  24.160");
 }
 
+TEST(ReportTest, MarkdownHasTheSameRowsAndTheCalibration) {
+  const std::vector<DemandTrace> traces = TwoTraces();
+  const FakeConstantMethod constant("constant", {0.3, 0.6});
+  const FakeConstantMethod asked("asked", {0.6, 0.1}, "target violation ratio");
+  BacktestOptions options;
+  options.methods = {&constant, &asked};
+  options.targets = {0.3};
+  const auto result = RunBacktest(traces, options);
+  CS_ASSERT_OK(result);
+  const std::string report = MarkdownReport(*result);
+  EXPECT_THAT(report, StartsWith("### Open loop, a cap holds 1 step, 2 traces\n\n| method "));
+  EXPECT_THAT(report, AllOf(HasSubstr("\n| ---      |"), HasSubstr("\n| constant |    0.753 |"),
+                            HasSubstr("\n| asked against got |"),
+                            HasSubstr("| 30.00% |  66.67% |      2.22 |")));
+  EXPECT_EQ(report.find("\n\n\n"), std::string::npos);
+}
+
 TEST(ReportTest, JsonHasNullForWhatIsNotReached) {
   const std::vector<DemandTrace> traces = {Hourly("idle", std::vector<double>(20, 0.0))};
   const FakeConstantMethod constant("constant", {0.3});
@@ -271,6 +288,39 @@ TEST(PlotTest, NamesWhatItShowsWithUnitsAndEscapesNames) {
   const std::string frontier = FrontierPlot(*result, Loop::kOpen, 1);
   EXPECT_THAT(frontier, AllOf(HasSubstr("maximum"), HasSubstr("log scale"), HasSubstr("waste")));
   EXPECT_EQ(frontier.find("nan"), std::string::npos);
+}
+
+TEST(PlotTest, TheFullCapBeforeTheFirstDemandDoesNotFlattenTheRest) {
+  const DemandTrace trace = Hourly("low", std::vector<double>(48, 0.1));
+  const FakeMaxMethod method("maximum", 3, {1});
+  std::vector<PlayedStep> steps;
+  CS_ASSERT_OK(Play(trace, method, 1.2, 1, Loop::kOpen, /*with_expected=*/true,
+                    [&steps](const PlayedStep& step) { steps.push_back(step); }));
+  ASSERT_EQ(steps.front().cap, 1);
+  const std::string plot = TracePlot(trace, BasisOf(trace), "maximum", 1.2, 1, Loop::kOpen, steps);
+  EXPECT_THAT(plot, AllOf(HasSubstr(">10</text>"), HasSubstr(">cap up to 100 %</text>"),
+                          HasSubstr(">12</text>")));  // per cent of the VM, note, hours
+  EXPECT_EQ(plot.find(">100</text>"), std::string::npos);
+}
+
+TEST(PlotTest, EveryMethodIsNamedAlsoThoseWithoutAColour) {
+  const std::vector<DemandTrace> traces = RandomTraces(2);
+  std::vector<FakeMaxMethod> methods;
+  for (int i = 0; i < 10; ++i) {
+    methods.emplace_back(absl::StrCat("maximum", i), i + 1, std::vector<double>{0.5, 0.8, 1, 1.2});
+  }
+  BacktestOptions options;
+  for (const FakeMaxMethod& method : methods) {
+    options.methods.push_back(&method);
+  }
+  options.targets = {0.2, 0.4};
+  const auto result = RunBacktest(traces, options);
+  CS_ASSERT_OK(result);
+  const std::string frontier = FrontierPlot(*result, Loop::kOpen, 1);
+  EXPECT_THAT(frontier, HasSubstr(">grey, best first:</text>"));
+  for (const FakeMaxMethod& method : methods) {
+    EXPECT_THAT(frontier, HasSubstr(absl::StrCat(">", method.name(), " · ")));
+  }
 }
 
 }  // namespace

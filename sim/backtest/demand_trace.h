@@ -15,6 +15,7 @@ struct DemandTrace {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
   std::string name;
+  std::string file = {};  // that it was read from, without directory and endings; may be empty
   predictor::Resource resource = predictor::Resource::kCpu;
   double start_seconds = 0;    // time of `demand[0]`, as recorded
   double step_seconds = 1;     // > 0

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -59,6 +60,28 @@ std::string Aligned(const std::vector<Row>& rows) {
       absl::StrAppend(&line, i == 0 ? "" : "  ", i == 0 ? row[i] + padding : padding + row[i]);
     }
     absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
+  }
+  return text;
+}
+
+// A Markdown table, columns padded so that it is readable as text too; numbers to the right.
+std::string Markdown(const std::vector<Row>& rows) {
+  std::vector<Row> lines = rows;
+  lines.insert(lines.begin() + 1, Row(rows.front().size(), "---:"));
+  lines[1][0] = "---";
+  std::vector<size_t> widths(rows.front().size());
+  for (const Row& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i) {
+      widths[i] = std::max(widths[i], line[i].size());
+    }
+  }
+  std::string text;
+  for (const Row& line : lines) {
+    for (size_t i = 0; i < line.size(); ++i) {
+      const std::string padding(widths[i] - line[i].size(), ' ');
+      absl::StrAppend(&text, "| ", i == 0 ? line[i] + padding : padding + line[i], " ");
+    }
+    absl::StrAppend(&text, "|\n");
   }
   return text;
 }
@@ -122,38 +145,68 @@ std::vector<Row> CalibrationRows(const MethodResult& r) {
   return rows;
 }
 
-}  // namespace
+// What belongs to one loop and hold.
+struct Section {
+  std::string title;
+  std::vector<Row> league;
+  std::vector<Row> calibration;  // with its heading; empty unless a knob is a target
+};
 
-std::string TableReport(const BacktestResult& result) {
-  const auto& targets = result.targets;
-  const size_t reference = targets.size() / 2;
-  std::string text;
+std::vector<Section> SectionsOf(const BacktestResult& result) {
+  std::vector<Section> sections;
+  const size_t reference = result.targets.size() / 2;
   size_t i = 0;
   while (i < result.results.size()) {
     const MethodResult& first = result.results[i];
-    absl::StrAppend(&text, i == 0 ? "" : "\n", first.loop == Loop::kOpen ? "Open" : "Closed",
-                    " loop, a cap holds ", first.hold, first.hold == 1 ? " step, " : " steps, ",
-                    result.bases.size(), result.bases.size() == 1 ? " trace\n" : " traces\n");
-    std::vector<Row> league = {result.knob.has_value() ? Row{"method", "knob", "violations", "a/d",
-                                                             "fleet", "v90", "depth", "p95", "p99"}
-                                                       : LeagueHeading(result)};
-    std::vector<Row> calibration;
+    Section section;
+    section.title =
+        absl::StrCat(first.loop == Loop::kOpen ? "Open" : "Closed", " loop, a cap holds ",
+                     first.hold, first.hold == 1 ? " step, " : " steps, ", result.bases.size(),
+                     result.bases.size() == 1 ? " trace" : " traces");
+    section.league = {result.knob.has_value() ? Row{"method", "knob", "violations", "a/d", "fleet",
+                                                    "v90", "depth", "p95", "p99"}
+                                              : LeagueHeading(result)};
     for (; i < result.results.size() && result.results[i].loop == first.loop &&
            result.results[i].hold == first.hold;
          ++i) {
       const MethodResult& r = result.results[i];
-      league.push_back(result.knob.has_value() ? SettingRow(r) : LeagueRow(r, reference));
+      section.league.push_back(result.knob.has_value() ? SettingRow(r) : LeagueRow(r, reference));
       const std::vector<Row> rows = CalibrationRows(r);
-      calibration.insert(calibration.end(), rows.begin(), rows.end());
+      section.calibration.insert(section.calibration.end(), rows.begin(), rows.end());
     }
-    absl::StrAppend(&text, Aligned(league));
-    if (!calibration.empty()) {
-      calibration.insert(calibration.begin(), {"asked against got", "asked", "got", "got/asked",
-                                               "long traces within 50%"});
-      absl::StrAppend(&text, "\n", Aligned(calibration));
+    if (!section.calibration.empty()) {
+      section.calibration.insert(
+          section.calibration.begin(),
+          {"asked against got", "asked", "got", "got/asked", "long traces within 50%"});
+    }
+    sections.push_back(std::move(section));
+  }
+  return sections;
+}
+
+}  // namespace
+
+std::string TableReport(const BacktestResult& result) {
+  std::string text;
+  for (const Section& section : SectionsOf(result)) {
+    absl::StrAppend(&text, text.empty() ? "" : "\n", section.title, "\n", Aligned(section.league));
+    if (!section.calibration.empty()) {
+      absl::StrAppend(&text, "\n", Aligned(section.calibration));
     }
   }
   absl::StrAppend(&text, "\n", kLegend);
+  return text;
+}
+
+std::string MarkdownReport(const BacktestResult& result) {
+  std::string text;
+  for (const Section& section : SectionsOf(result)) {
+    absl::StrAppend(&text, text.empty() ? "" : "\n", "### ", section.title, "\n\n",
+                    Markdown(section.league));
+    if (!section.calibration.empty()) {
+      absl::StrAppend(&text, "\n", Markdown(section.calibration));
+    }
+  }
   return text;
 }
 

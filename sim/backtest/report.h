@@ -10,6 +10,9 @@ namespace cloudscale::backtest {
 // target below. Lines end in '\n'; no trailing spaces.
 [[nodiscard]] std::string TableReport(const BacktestResult& result);
 
+// The same tables in Markdown, without the explanation of the columns (docs/backtest.md has it).
+[[nodiscard]] std::string MarkdownReport(const BacktestResult& result);
+
 // One JSON document, numbers in full precision, absent ones null. Keys are only ever added:
 //
 //   schema    "cloudscale.backtest/1"

@@ -12,10 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
-#include "absl/time/time.h"
 #include "common/status/macros.h"
+#include "common/trace/csv.h"
 #include "common/trace/line_source.h"
 
 namespace cloudscale::backtest {
@@ -25,7 +23,7 @@ namespace {
 constexpr size_t kProbeRows = 16;
 // How far off the grid a time may be, in steps.
 constexpr double kGridTolerance = 0.25;
-constexpr int kNoColumn = -1;
+constexpr size_t kNoColumn = static_cast<size_t>(-1);
 
 constexpr absl::string_view kTimeNames[] = {"t", "t_seconds", "time", "timestamp", "seconds"};
 constexpr absl::string_view kTraceNames[] = {"trace", "series", "vm", "name", "id"};
@@ -51,47 +49,6 @@ bool IsOneOf(absl::string_view name, const absl::string_view (&names)[N]) {
   return std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
-std::string Excerpt(absl::string_view text) {
-  constexpr size_t kMaxShown = 40;
-  std::string shown(text.substr(0, kMaxShown));
-  for (char& c : shown) {
-    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
-      c = '?';
-    }
-  }
-  return text.size() <= kMaxShown ? shown : shown + "...";
-}
-
-std::string Unquoted(absl::string_view field) {
-  field = absl::StripAsciiWhitespace(field);
-  if (field.size() >= 2 && field.front() == '"' && field.back() == '"') {
-    field = field.substr(1, field.size() - 2);
-  }
-  return std::string(field);
-}
-
-std::string NameOf(const std::string& path) {
-  std::string name = std::filesystem::path(path).filename().string();
-  for (absl::string_view suffix : {".gz", ".csv"}) {
-    name = std::string(absl::StripSuffix(name, suffix));
-  }
-  return name.empty() ? "trace" : name;
-}
-
-std::optional<double> TimeOf(absl::string_view text) {
-  double seconds = 0;
-  if (absl::SimpleAtod(text, &seconds)) {
-    return seconds;
-  }
-  absl::Time time;
-  std::string error;
-  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error) ||
-      absl::ParseTime("%Y-%m-%d %H:%M:%E*S", text, &time, &error)) {
-    return absl::ToDoubleSeconds(time - absl::UnixEpoch());
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 void SetDefaultCapacities(std::vector<DemandTrace>& traces) {
@@ -113,7 +70,7 @@ void SetDefaultCapacities(std::vector<DemandTrace>& traces) {
 class TraceCsvParser::Impl {
  public:
   Impl(std::string file, std::string trace_name, TraceCsvOptions options)
-      : file_(std::move(file)),
+      : csv_(std::move(file)),
         trace_name_(std::move(trace_name)),
         options_(std::move(options)),
         wanted_(options_.names) {
@@ -130,39 +87,18 @@ class TraceCsvParser::Impl {
   absl::Status TakePoint(Series& series, const Row& row);
   absl::Status EndProbe(Series& series);
   absl::Status Place(Series& series, const Row& row);
-  absl::StatusOr<double> Value(size_t column) const;
-  absl::StatusOr<double> Time(size_t column) const;
+  absl::StatusOr<double> Value() const;
   absl::StatusOr<Series*> SeriesOf(absl::string_view name);  // null = not wanted
 
-  [[nodiscard]] std::string ColumnText(int column) const {
-    return absl::StrCat("column ", column + 1, " (", names_[static_cast<size_t>(column)], ")");
-  }
-  [[nodiscard]] absl::Status Fault(int64_t line, absl::string_view what) const {
-    return absl::InvalidArgumentError(absl::StrCat(file_, ":", line, ": ", what));
-  }
-  [[nodiscard]] absl::Status Fault(int column, absl::string_view found,
-                                   absl::string_view expected) const {
-    return Fault(line_, absl::StrCat(ColumnText(column), ": found '", Excerpt(found),
-                                     "', expected ", expected));
-  }
-  [[nodiscard]] absl::Status TooMuch(int64_t line, absl::string_view what) const {
-    return absl::ResourceExhaustedError(absl::StrCat(file_, ":", line, ": ", what));
-  }
-
-  const std::string file_;
+  trace::CsvReader csv_;
   const std::string trace_name_;
   const TraceCsvOptions options_;
   std::vector<std::string> wanted_;
 
-  int64_t line_ = 0;
-  int64_t blank_line_ = 0;
-  bool is_begun_ = false;
-  std::vector<std::string> names_;  // of the columns
-  int trace_column_ = kNoColumn;
-  int time_column_ = kNoColumn;
-  int value_column_ = kNoColumn;
+  size_t trace_column_ = kNoColumn;
+  size_t time_column_ = kNoColumn;
+  size_t value_column_ = kNoColumn;
   predictor::Resource resource_ = predictor::Resource::kCpu;
-  std::vector<absl::string_view> fields_;  // of the line at hand
 
   int64_t points_ = 0;
   std::map<std::string, size_t, std::less<>> index_;
@@ -175,67 +111,56 @@ class TraceCsvParser::Impl {
 };
 
 absl::Status TraceCsvParser::Impl::TakeLine(absl::string_view line) {
-  ++line_;
-  if (line_ == 1) {
-    line = absl::StripPrefix(line, "\xEF\xBB\xBF");
-  }
-  line = absl::StripSuffix(line, "\r");
-  if (absl::StripAsciiWhitespace(line).empty()) {
-    blank_line_ = blank_line_ == 0 ? line_ : blank_line_;
+  CS_ASSIGN_OR_RETURN(const bool has_fields, csv_.TakeLine(line));
+  if (!has_fields) {
     return absl::OkStatus();
   }
-  if (blank_line_ != 0) {
-    return Fault(blank_line_, "found a blank line, expected data (blank lines only at the end)");
-  }
-  fields_.clear();
-  for (absl::string_view field : absl::StrSplit(line, ',')) {
-    fields_.push_back(absl::StripAsciiWhitespace(field));
-  }
-  return is_begun_ ? TakeRow() : TakeFirst(line);
+  return csv_.column_names().empty() ? TakeFirst(line) : TakeRow();
 }
 
 absl::Status TraceCsvParser::Impl::TakeFirst(absl::string_view line) {
-  is_begun_ = true;
+  const std::vector<absl::string_view>& fields = csv_.fields();
   double ignored = 0;
   // Without a heading the last column is the demand, which no heading can be.
-  if (!absl::SimpleAtod(fields_.back(), &ignored)) {
+  if (!absl::SimpleAtod(fields.back(), &ignored)) {
     return TakeHeading();
   }
-  switch (fields_.size()) {
+  switch (fields.size()) {
     case 1:
-      names_ = {"value"};
+      csv_.NameColumns({"value"});
       break;
     case 2:
-      names_ = {"t", "value"};
+      csv_.NameColumns({"t", "value"});
       time_column_ = 0;
       break;
     case 3:
-      names_ = {"trace", "t", "value"};
+      csv_.NameColumns({"trace", "t", "value"});
       trace_column_ = 0;
       time_column_ = 1;
       break;
     default:
-      return Fault(
-          1, absl::StrCat("found ", fields_.size(), " columns and no heading in '", Excerpt(line),
-                          "', expected a heading, or 'trace,t,value', 't,value' or "
-                          "'value'"));
+      return csv_.LineFault(1,
+                            absl::StrCat("found ", fields.size(), " columns and no heading in '",
+                                         trace::Excerpt(line),
+                                         "', expected a heading, or 'trace,t,value', 't,value' or "
+                                         "'value'"));
   }
-  value_column_ = static_cast<int>(names_.size()) - 1;
+  value_column_ = fields.size() - 1;
   if (!options_.value_column.empty() && options_.value_column != "value") {
-    return Fault(1, absl::StrCat("found no heading, expected one with the column '",
-                                 options_.value_column, "'"));
+    return csv_.LineFault(1, absl::StrCat("found no heading, expected one with the column '",
+                                          options_.value_column, "'"));
   }
   resource_ = options_.resource.value_or(predictor::Resource::kCpu);
   return TakeRow();
 }
 
 absl::Status TraceCsvParser::Impl::TakeHeading() {
-  std::vector<int> others;
-  for (size_t i = 0; i < fields_.size(); ++i) {
-    const std::string name = Unquoted(fields_[i]);
+  const std::vector<absl::string_view>& fields = csv_.fields();
+  csv_.NameColumns({fields.begin(), fields.end()});
+  std::vector<size_t> others;
+  for (size_t column = 0; column < fields.size(); ++column) {
+    const absl::string_view name = fields[column];
     const std::string lower = absl::AsciiStrToLower(name);
-    const int column = static_cast<int>(i);
-    names_.push_back(Excerpt(name));
     if (!options_.value_column.empty() && name == options_.value_column) {
       value_column_ = column;
     } else if (time_column_ == kNoColumn && IsOneOf(lower, kTimeNames)) {
@@ -246,61 +171,47 @@ absl::Status TraceCsvParser::Impl::TakeHeading() {
       others.push_back(column);
     }
   }
-  const std::string all = absl::StrJoin(names_, ",");
+  const std::string all = absl::StrJoin(csv_.column_names(), ",");
   if (!options_.value_column.empty() && value_column_ == kNoColumn) {
-    return Fault(1, absl::StrCat("found the columns '", Excerpt(all), "', expected one named '",
-                                 options_.value_column, "'"));
+    return csv_.LineFault(1, absl::StrCat("found the columns '", trace::Excerpt(all),
+                                          "', expected one named '", options_.value_column, "'"));
   }
   if (value_column_ == kNoColumn) {
     // A column named `value` is the demand among others as well.
-    for (const int column : others) {
-      if (names_[static_cast<size_t>(column)] == "value") {
+    for (const size_t column : others) {
+      if (fields[column] == "value") {
         others = {column};
         break;
       }
     }
     if (others.empty()) {
-      return Fault(1, absl::StrCat("found the columns '", Excerpt(all),
-                                   "', expected a column with the demand, such as 'value'"));
+      return csv_.LineFault(1,
+                            absl::StrCat("found the columns '", trace::Excerpt(all),
+                                         "', expected a column with the demand, such as 'value'"));
     }
     if (others.size() > 1) {
-      return Fault(1, absl::StrCat("found ", others.size(), " columns that may be the demand in '",
-                                   Excerpt(all), "', expected one (choose it by its name)"));
+      return csv_.LineFault(
+          1, absl::StrCat("found ", others.size(), " columns that may be the demand in '",
+                          trace::Excerpt(all), "', expected one (choose it by its name)"));
     }
     value_column_ = others.front();
   }
   if (trace_column_ != kNoColumn && time_column_ == kNoColumn && options_.step_seconds <= 0) {
-    return Fault(1, absl::StrCat("found the columns '", Excerpt(all),
-                                 "', expected a column with the time, such as 't'"));
+    return csv_.LineFault(1, absl::StrCat("found the columns '", trace::Excerpt(all),
+                                          "', expected a column with the time, such as 't'"));
   }
-  const std::string heading = absl::AsciiStrToLower(names_[static_cast<size_t>(value_column_)]);
+  const std::string heading = absl::AsciiStrToLower(csv_.column_names()[value_column_]);
   resource_ = options_.resource.value_or(heading == "mem" || absl::StartsWith(heading, "memory")
                                              ? predictor::Resource::kMemory
                                              : predictor::Resource::kCpu);
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> TraceCsvParser::Impl::Value(size_t column) const {
-  constexpr absl::string_view kExpected = "a number from 0 to 1e18";
-  const absl::string_view text = fields_[column];
-  const int at = static_cast<int>(column);
-  double value = 0;
-  if (text.empty()) {
-    return Fault(at, text, absl::StrCat(kExpected, " (leave the row out for a gap)"));
+absl::StatusOr<double> TraceCsvParser::Impl::Value() const {
+  if (csv_.fields()[value_column_].empty()) {
+    return csv_.FieldFault(value_column_, "a number from 0 to 1e18 (leave the row out for a gap)");
   }
-  if (!absl::SimpleAtod(text, &value) || !(value >= 0 && value <= kMaxDemand)) {
-    return Fault(at, text, kExpected);
-  }
-  return value == 0 ? 0 : value;  // no -0
-}
-
-absl::StatusOr<double> TraceCsvParser::Impl::Time(size_t column) const {
-  const std::optional<double> time = TimeOf(Unquoted(fields_[column]));
-  if (!time.has_value() || !(std::abs(*time) <= kMaxSeconds)) {
-    return Fault(static_cast<int>(column), fields_[column],
-                 "a time: seconds up to 1e12, or 2026-03-01 12:31:05");
-  }
-  return *time;
+  return csv_.Number(value_column_, kMaxDemand);
 }
 
 absl::StatusOr<Series*> TraceCsvParser::Impl::SeriesOf(absl::string_view name) {
@@ -308,8 +219,8 @@ absl::StatusOr<Series*> TraceCsvParser::Impl::SeriesOf(absl::string_view name) {
     return last_series_;
   }
   if (name.empty() || name.size() > kMaxNameBytes) {
-    return Fault(trace_column_, name,
-                 absl::StrCat("the name of a trace, 1 to ", kMaxNameBytes, " bytes"));
+    return csv_.FieldFault(trace_column_,
+                           absl::StrCat("the name of a trace, 1 to ", kMaxNameBytes, " bytes"));
   }
   has_last_ = true;
   last_name_ = std::string(name);
@@ -320,7 +231,8 @@ absl::StatusOr<Series*> TraceCsvParser::Impl::SeriesOf(absl::string_view name) {
   const auto [it, is_new] = index_.emplace(last_name_, series_.size());
   if (is_new) {
     if (static_cast<int64_t>(series_.size()) >= options_.max_traces) {
-      return TooMuch(line_, absl::StrCat("more than ", options_.max_traces, " traces"));
+      return csv_.TooMuch(csv_.line_number(),
+                          absl::StrCat("more than ", options_.max_traces, " traces"));
     }
     series_.push_back(std::make_unique<Series>());
     series_names_.push_back(last_name_);
@@ -330,42 +242,39 @@ absl::StatusOr<Series*> TraceCsvParser::Impl::SeriesOf(absl::string_view name) {
 }
 
 absl::Status TraceCsvParser::Impl::TakeRow() {
-  if (fields_.size() != names_.size()) {
-    return Fault(line_, absl::StrCat("found ", fields_.size(), " columns, expected ", names_.size(),
-                                     " (", Excerpt(absl::StrJoin(names_, ",")), ")"));
-  }
-  Row row{.line = line_};
-  CS_ASSIGN_OR_RETURN(row.value, Value(static_cast<size_t>(value_column_)));
+  CS_RETURN_IF_ERROR(csv_.CheckColumns());
+  Row row{.line = csv_.line_number()};
+  CS_ASSIGN_OR_RETURN(row.value, Value());
   if (time_column_ != kNoColumn) {
-    CS_ASSIGN_OR_RETURN(row.time, Time(static_cast<size_t>(time_column_)));
+    CS_ASSIGN_OR_RETURN(row.time, csv_.Time(time_column_, -kMaxSeconds, kMaxSeconds));
   }
-  const std::string name = trace_column_ == kNoColumn
-                               ? trace_name_
-                               : Unquoted(fields_[static_cast<size_t>(trace_column_)]);
-  CS_ASSIGN_OR_RETURN(Series* const series, SeriesOf(name));
+  CS_ASSIGN_OR_RETURN(Series* const series,
+                      SeriesOf(trace_column_ == kNoColumn ? absl::string_view(trace_name_)
+                                                          : csv_.fields()[trace_column_]));
   return series == nullptr ? absl::OkStatus() : TakePoint(*series, row);
 }
 
 absl::Status TraceCsvParser::Impl::TakePoint(Series& series, const Row& row) {
   if (++points_ > options_.max_points) {
-    return TooMuch(row.line, absl::StrCat("more than ", options_.max_points, " points"));
+    return csv_.TooMuch(row.line, absl::StrCat("more than ", options_.max_points, " points"));
   }
   if (time_column_ == kNoColumn) {
     if (options_.step_seconds <= 0) {
-      return Fault(row.line,
-                   "found no column with the time, expected one, or the step to be given (--step)");
+      return csv_.LineFault(
+          row.line,
+          "found no column with the time, expected one, or the step to be given (--step)");
     }
     series.step = options_.step_seconds;
     series.demand.push_back(row.value);
     return absl::OkStatus();
   }
-  const absl::string_view text = fields_[static_cast<size_t>(time_column_)];
   if (series.has_rows && row.time == series.last_time) {
-    return Fault(time_column_, text, "a later time; this one is there already");
+    return csv_.FieldFault(time_column_, "a later time; this one is there already");
   }
   if (series.has_rows && row.time < series.last_time) {
-    return Fault(time_column_, text,
-                 absl::StrFormat("a time after that of the row before (%.15g)", series.last_time));
+    return csv_.FieldFault(
+        time_column_,
+        absl::StrFormat("a time after that of the row before (%.15g)", series.last_time));
   }
   if (series.step == 0 && options_.step_seconds > 0) {
     series.step = options_.step_seconds;
@@ -402,17 +311,18 @@ absl::Status TraceCsvParser::Impl::Place(Series& series, const Row& row) {
     const double interval = row.time - series.last_time;
     const double steps = std::round(interval / series.step);
     if (steps < 1 || std::abs(interval / series.step - steps) > kGridTolerance) {
-      return Fault(
-          row.line,
-          absl::StrFormat("%s: found %.15g, %.4g steps after the row before, expected a "
-                          "whole number of steps of %.6g s",
-                          ColumnText(time_column_), row.time, interval / series.step, series.step));
+      return csv_.LineFault(
+          row.line, absl::StrFormat("%s: found %.15g, %.4g steps after the row before, expected a "
+                                    "whole number of steps of %.6g s",
+                                    csv_.ColumnText(time_column_), row.time, interval / series.step,
+                                    series.step));
     }
     const double missing = steps - 1;
     if (static_cast<double>(points_) + missing > static_cast<double>(options_.max_points)) {
-      return TooMuch(row.line, absl::StrFormat("with the gap of %.0f steps there are more than %d "
-                                               "points",
-                                               missing, options_.max_points));
+      return csv_.TooMuch(row.line,
+                          absl::StrFormat("with the gap of %.0f steps there are more than %d "
+                                          "points",
+                                          missing, options_.max_points));
     }
     points_ += static_cast<int64_t>(missing);
     series.demand.insert(series.demand.end(), static_cast<size_t>(missing), DemandTrace::kUnknown);
@@ -424,22 +334,24 @@ absl::Status TraceCsvParser::Impl::Place(Series& series, const Row& row) {
 }
 
 absl::StatusOr<std::vector<DemandTrace>> TraceCsvParser::Impl::Finish() {
-  if (!is_begun_) {
-    return Fault(1, "the file is empty, expected a heading such as 'trace,t,value' and data");
+  if (csv_.column_names().empty()) {
+    return csv_.LineFault(1,
+                          "the file is empty, expected a heading such as 'trace,t,value' and data");
   }
   std::vector<DemandTrace> traces;
   std::vector<std::string> missing;
   for (const std::string& name : options_.names) {
     if (!index_.contains(name)) {
-      missing.push_back(Excerpt(name));
+      missing.push_back(trace::Excerpt(name));
     }
   }
   if (!missing.empty()) {
     return absl::NotFoundError(
-        absl::StrCat(file_, ": no trace named '", absl::StrJoin(missing, "', '"), "'"));
+        absl::StrCat(csv_.file(), ": no trace named '", absl::StrJoin(missing, "', '"), "'"));
   }
   if (series_.empty()) {
-    return Fault(line_, "found no data after the heading, expected at least two rows");
+    return csv_.LineFault(csv_.line_number(),
+                          "found no data after the heading, expected at least two rows");
   }
   std::vector<size_t> order;
   for (size_t i = 0; options_.names.empty() && i < series_.size(); ++i) {
@@ -454,14 +366,15 @@ absl::StatusOr<std::vector<DemandTrace>> TraceCsvParser::Impl::Finish() {
   for (const size_t i : order) {
     Series& series = *series_[i];
     if (series.probe.size() == 1 || (series.step > 0 && series.demand.size() == 1)) {
-      return Fault(series.probe.empty() ? line_ : series.probe.front().line,
-                   absl::StrCat("trace '", Excerpt(series_names_[i]),
-                                "' has one row, expected at least two"));
+      return csv_.LineFault(series.probe.empty() ? csv_.line_number() : series.probe.front().line,
+                            absl::StrCat("trace '", trace::Excerpt(series_names_[i]),
+                                         "' has one row, expected at least two"));
     }
     if (!series.probe.empty()) {
       CS_RETURN_IF_ERROR(EndProbe(series));
     }
     traces.push_back({.name = series_names_[i],
+                      .file = trace_name_,
                       .resource = resource_,
                       .start_seconds = series.first_time,
                       .step_seconds = series.step,
@@ -481,15 +394,10 @@ absl::StatusOr<std::vector<DemandTrace>> TraceCsvParser::Finish() { return impl_
 absl::StatusOr<std::vector<DemandTrace>> ReadTraceCsv(const std::string& path,
                                                       const TraceCsvOptions& options) {
   CS_ASSIGN_OR_RETURN(trace::LineSource source, trace::LineSource::Open(path, options.max_bytes));
-  TraceCsvParser parser(std::filesystem::path(path).filename().string(), NameOf(path), options);
-  absl::string_view line;
-  while (true) {
-    CS_ASSIGN_OR_RETURN(const bool has_line, source.Next(line));
-    if (!has_line) {
-      break;
-    }
-    CS_RETURN_IF_ERROR(parser.TakeLine(line));
-  }
+  TraceCsvParser parser(std::filesystem::path(path).filename().string(), trace::TraceNameOf(path),
+                        options);
+  CS_RETURN_IF_ERROR(trace::ForEachLine(
+      source, [&parser](absl::string_view line) { return parser.TakeLine(line); }));
   CS_ASSIGN_OR_RETURN(std::vector<DemandTrace> traces, parser.Finish());
   SetDefaultCapacities(traces);
   return traces;
@@ -498,12 +406,9 @@ absl::StatusOr<std::vector<DemandTrace>> ReadTraceCsv(const std::string& path,
 absl::StatusOr<std::vector<DemandTrace>> ParseTraceCsv(absl::string_view text,
                                                        const std::string& file,
                                                        const TraceCsvOptions& options) {
-  TraceCsvParser parser(file, NameOf(file), options);
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    CS_RETURN_IF_ERROR(parser.TakeLine(text.substr(0, end)));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
+  TraceCsvParser parser(file, trace::TraceNameOf(file), options);
+  CS_RETURN_IF_ERROR(trace::ForEachLine(
+      text, [&parser](absl::string_view line) { return parser.TakeLine(line); }));
   CS_ASSIGN_OR_RETURN(std::vector<DemandTrace> traces, parser.Finish());
   SetDefaultCapacities(traces);
   return traces;

@@ -71,6 +71,18 @@ TEST(TraceCsvTest, ReadsDatesAndAChosenColumn) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected one named 'net'")));
 }
 
+TEST(TraceCsvTest, QuotedFieldsMayHoldCommasAndQuotes) {
+  const auto traces = ParseTraceCsv(
+      "\"host, room\",vm,t,value\n\"h\"\"1\"\", a\",\"v, \"\"1\"\"\",0,\"1\"\nh2,\"v, "
+      "\"\"1\"\"\",\"60\",2\n",
+      "x.csv");
+  CS_ASSERT_OK(traces);
+  ASSERT_THAT(*traces, SizeIs(1));
+  EXPECT_EQ(traces->front().name, "v, \"1\"");
+  EXPECT_EQ(traces->front().step_seconds, 60);
+  EXPECT_THAT(traces->front().demand, ElementsAre(1, 2));
+}
+
 TEST(TraceCsvTest, MissingRowsAreUnknownStepsAndJitterIsNot) {
   const auto traces = ParseTraceCsv("t,value\n0,1\n10.5,1\n20,1\n29.5,1\n60,1\n70,1\n", "x.csv");
   CS_ASSERT_OK(traces);
@@ -171,6 +183,10 @@ INSTANTIATE_TEST_SUITE_P(
                "x.csv:1: found the columns 'trace,t', expected"},
         Broken{"NoTimeColumn", "trace,value\na,1\n", "expected a column with the time"},
         Broken{"NoTraceName", "trace,t,value\n,1,1\n", "x.csv:2: column 1 (trace): found ''"},
+        Broken{"OpenQuote", "trace,t,value\n\"a,1,1\nb\",2,1\n",
+               "x.csv:2: column 1 (trace): found '\"a,1,1', expected a closing quote"},
+        Broken{"TextAfterQuote", "trace,t,value\n\"a\"b,1,1\n",
+               "x.csv:2: column 1 (trace): found 'b,1,1' after the closing quote"},
         Broken{"BlankLine", "t,value\n0,1\n\n1,1\n", "x.csv:3: found a blank line"},
         Broken{"NoHeadingManyColumns", "1,2,3,4\n", "x.csv:1: found 4 columns and no heading"}),
     [](const auto& param) { return param.param.what; });

@@ -20,8 +20,9 @@ CPU_TREE = Path("/sys/fs/cgroup/cpu")
 DEAD_SECONDS = 6.0
 # Forecasts older than this are not used; from then on nothing may shrink while the predictor is dead.
 FORECAST_AGE_SECONDS = 2.0
-# While the loop lives, caps breathe with the noise of the load. The least cap of the window before a kill is the
-# measure; one step of shrinking below it is still noise, what lies below that is a fault.
+# While the loop lives, caps breathe with the noise of the load: a fall by this part is noise. While sla or lbctl is dead,
+# a cap this far below the least of the window before the first kill must come from decisions on fresh forecasts; once a
+# process is back, a cap this far below that just before its start is a fault.
 WINDOW_SECONDS = 12.0
 TOLERANCE = 0.25
 # Of the journal (services/scaler/journal.h): the last stage, and how an action ended well.
