@@ -56,7 +56,7 @@ SeriesState Series::ToState() const {
   state.history = history_.Last(kMaxStateHistory);
   state.ratios = options_->ratios;
   for (const Track& track : tracks_) {
-    SeriesState::TrackState& out = state.tracks.emplace_back();
+    TrackState& out = state.tracks.emplace_back();
     out.model = std::string(track.model()->name());
     if (track.online() != nullptr) {
       out.online = track.online()->Save();
@@ -89,7 +89,7 @@ SeriesState Series::ToState() const {
 
 std::vector<double> Series::RememberedBy(const SeriesState& state,
                                          const ModelRegistry& registry) const {
-  for (const SeriesState::TrackState& saved : state.tracks) {
+  for (const TrackState& saved : state.tracks) {
     const ForecastModel* const model = registry.Find(saved.model);
     if (model != nullptr && !saved.online.empty()) {
       const Track track(model, id_.resource, *options_);
@@ -103,7 +103,7 @@ std::vector<double> Series::RememberedBy(const SeriesState& state,
 
 absl::Status Series::RestoreTracks(const SeriesState& state, const ModelRegistry& registry) {
   bool is_first = true;
-  for (const SeriesState::TrackState& saved : state.tracks) {
+  for (const TrackState& saved : state.tracks) {
     const ForecastModel* const model = registry.Find(saved.model);
     const bool is_in_use = std::exchange(is_first, false);
     if (model == nullptr ||
@@ -129,7 +129,7 @@ absl::Status Series::RestoreTracks(const SeriesState& state, const ModelRegistry
       track.remedial().Add(error);
     }
     for (size_t h = 0; h < options_->horizons.size(); ++h) {
-      for (const SeriesState::HorizonState& horizon : saved.horizons) {
+      for (const HorizonState& horizon : saved.horizons) {
         if (horizon.steps == options_->horizons[h]) {
           // Coverage of other quantiles cannot be taken over.
           const bool is_same = state.ratios == options_->ratios;
@@ -161,8 +161,10 @@ absl::Status Series::FromState(const SeriesState& state, const ModelRegistry& re
   capacity_ = state.capacity;
   CS_RETURN_IF_ERROR(RestoreTracks(state, registry));
   // What a model did not bring with it, it learns from what the others remember.
-  const std::vector<double> known =
-      state.history.empty() ? RememberedBy(state, registry) : state.history;
+  std::vector<double> known = state.history.empty() ? RememberedBy(state, registry) : state.history;
+  if (known.empty() && state.known_steps > 0) {
+    known.push_back(state.last_value);  // the models that knew more are gone
+  }
   for (Track& track : tracks_) {
     if (track.online() != nullptr && track.online()->RecentDemand(1).empty()) {
       Teach(track, known);
@@ -209,7 +211,7 @@ void Series::RestoreForecast(const SeriesState& state) {
       state.forecast->quantiles.size() != horizons * options_->ratios.size()) {
     return;
   }
-  const SeriesState::ForecastState& saved = *state.forecast;
+  const ForecastState& saved = *state.forecast;
   SeriesForecast& forecast = forecast_.emplace();
   forecast.model = tracks_.front().model();
   forecast.made_at = TimeOf(saved.made_at_nanos);

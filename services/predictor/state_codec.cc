@@ -44,7 +44,7 @@ struct FirstTrack {
 
   template <typename Self, typename Archive>
   static void Visit(Self& self, Archive& archive) {
-    archive.Text(self.model, SeriesState::kMaxNameLength);
+    archive.Text(self.model, kMaxModelNameLength);
     archive.List(self.horizons, kMaxHorizons);
   }
 };
@@ -54,7 +54,7 @@ SeriesState ReadFirstVersion(StateReader& reader) {
   int64_t last_step = 0;
   std::vector<double> remedial_errors;
   std::vector<FirstTrack> tracks;
-  SeriesState::ForecastState forecast;
+  ForecastState forecast;
   reader(state.step_nanos, last_step, state.last_time_nanos, state.last_sequence, state.last_demand,
          state.recovering_steps);
   reader.List(state.history, kMaxFirstHistory);
@@ -63,8 +63,8 @@ SeriesState ReadFirstVersion(StateReader& reader) {
   reader.List(forecast.expected, kMaxHorizons);
   reader.List(forecast.quantiles, kMaxHorizons * kMaxRatios);
   reader(forecast.burst, forecast.remedial, state.target_violation_ratio);
-  reader.List(tracks, SeriesState::kMaxTracks);
-  reader.Require(SeriesState::IsStep(last_step));
+  reader.List(tracks, kMaxStateTracks);
+  reader.Require(IsPossibleStep(last_step) && state.target_violation_ratio <= 0.5);
   state.known_steps = static_cast<int64_t>(state.history.size());
   if (!state.history.empty()) {
     state.last_step = last_step;
@@ -81,7 +81,7 @@ SeriesState ReadFirstVersion(StateReader& reader) {
     state.forecast = std::move(forecast);
   }
   for (FirstTrack& track : tracks) {
-    SeriesState::TrackState& out = state.tracks.emplace_back();
+    TrackState& out = state.tracks.emplace_back();
     out.model = std::move(track.model);
     out.remedial_errors = std::exchange(remedial_errors, {});
     for (FirstHorizon& horizon : track.horizons) {

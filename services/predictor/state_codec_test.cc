@@ -49,11 +49,11 @@ SeriesState MakeState() {
   state.forecast->remedial = 0.125;
   state.forecast->advised = 2.25;
   state.forecast->reason = {.kind = ModelReason::Kind::kPortfolio, .experts = {3, 8}};
-  SeriesState::TrackState track;
+  TrackState track;
   track.model = "markov";
   track.remedial_errors = {0, 0.5};
   track.online = std::string("a\0b", 3);
-  SeriesState::HorizonState horizon;
+  HorizonState horizon;
   horizon.steps = 10;
   horizon.residuals = {-1, 0.5F, 2};
   horizon.accuracy.weight = 3;
@@ -124,10 +124,10 @@ TEST(StateCodecTest, LargestStateStaysWithinItsBound) {
   state.ratios.assign(kMaxRatios, 0.5);
   state.forecast->expected.assign(kMaxHorizons, 1);
   state.forecast->quantiles.assign(kMaxHorizons * kMaxRatios, 1);
-  SeriesState::HorizonState horizon;
+  HorizonState horizon;
   horizon.residuals.assign(ResidualStore::kCapacity, 1);
   horizon.in_flight.assign(Track::kMaxInFlight, {});
-  SeriesState::TrackState track;
+  TrackState track;
   track.remedial_errors.assign(RemedialPadding::kCount, 1);
   track.model.assign(64, 'm');
   track.horizons.assign(kMaxHorizons, horizon);

@@ -1,6 +1,7 @@
 // Fuzz target of the predictor's checkpoint: decoding the state of a series, and taking it over.
 // tests/fuzz/corpus_test.cc plays the corpus in every build; CONTRIBUTING.md says how to fuzz.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "services/predictor/model.h"
 #include "services/predictor/series.h"
 #include "services/predictor/state_codec.h"
@@ -49,6 +51,29 @@ predictor::SeriesState CheckEncoding(const predictor::SeriesState& state) {
   return *again;
 }
 
+// Whatever was taken over, the series goes on and says nothing impossible.
+void GoOn(predictor::Series& series, const predictor::PredictorOptions& options) {
+  static predictor::Workspace workspace(options.parameters);
+  const int64_t first = series.ToState().last_step.value_or(0) + 1;
+  const absl::Time start = std::max(series.last_sample_time(), absl::UnixEpoch());
+  for (int64_t step = 0; step < 4; ++step) {
+    series.Observe(first + step, start + (step + 1) * options.step, step, options.step,
+                   {.is_fresh = true, .usage = 1, .demand = 1, .is_censored = step == 2});
+    predictor::ForecastJob job;
+    if (!series.Prepare(job)) {
+      continue;
+    }
+    predictor::ComputeForecast(options, workspace, job);
+    series.Commit(job, start);
+    for (const double value : job.outputs.front().quantiles) {
+      Require(value >= 0, "a forecast that is negative or no number");
+    }
+    for (const double value : job.outputs.front().expected) {
+      Require(value >= 0, "an expectation that is negative or no number");
+    }
+  }
+}
+
 void Check(absl::string_view bytes) {
   static const predictor::PredictorOptions options;
   static const predictor::ModelRegistry registry(options.parameters);
@@ -69,6 +94,7 @@ void Check(absl::string_view bytes) {
                          options);
   Require(next.FromState(taken, registry).ok(), "a series refuses the state of another");
   CheckEncoding(next.ToState());
+  GoOn(series, options);
 }
 
 }  // namespace

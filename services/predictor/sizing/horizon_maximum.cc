@@ -19,7 +19,7 @@ constexpr float kCorrection = 0.6F;
 }  // namespace
 
 HorizonMaximum::HorizonMaximum(int steps, int day_steps)
-    : steps_(steps), spacing_((steps + static_cast<int>(kMaxInFlight) - 1) / kMaxInFlight) {
+    : steps_(steps), spacing_((steps - 1) / static_cast<int>(kMaxInFlight) + 1) {
   const double day = static_cast<double>(day_steps) / spacing_;
   fading_ = 1 - GainOf(std::max(100.0, 3 * day));
   loss_gain_ = GainOf(std::max(50.0, day));
