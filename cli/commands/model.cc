@@ -9,6 +9,7 @@
 #include "cli/rpc/vm_resolver.h"
 #include "cloudscale/predictor/v1/predictor_service.grpc.pb.h"
 #include "common/status/macros.h"
+#include "nlohmann/json.hpp"
 
 namespace cloudscale::cli {
 namespace {
@@ -98,6 +99,12 @@ class ModelCommand : public Command {
     std::ofstream file(file_, std::ios::binary | std::ios::trunc);
     if (!response.SerializeToOstream(&file) || !file.flush()) {
       return absl::UnavailableError(absl::StrCat("cannot write '", file_, "'"));
+    }
+    if (session.options().is_json) {
+      session.io().out
+          << nlohmann::ordered_json{{"file", file_}, {"series", response.states_size()}}.dump(2)
+          << "\n";
+      return absl::OkStatus();
     }
     session.io().out << "wrote " << FormatCount(response.states_size(), "series", "series")
                      << " to " << file_ << "\n";

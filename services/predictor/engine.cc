@@ -149,6 +149,9 @@ bool PredictorEngine::ObserveVm(const VmObservation& observation, const Observat
     if (series->Observe(step, time, batch.sequence, batch.sampling_period, o)) {
       MarkDue(series, host);
     }
+    if (series->TakePromotion()) {
+      NotePromotion(*series, *vm);
+    }
     // A missing sample counts with the demand known last: it must not make room on the host.
     sums[r].is_fresh = true;
     sums[r].demand += series->last_demand();
@@ -218,10 +221,6 @@ bool PredictorEngine::NextDue(absl::string_view host_id, Due& due) {
 }
 
 std::optional<PublishedForecast> PredictorEngine::Commit(Due& due, absl::Time now) {
-  const bool is_promotion = due.series->TakePromotion();
-  if (is_promotion) {
-    NotePromotion(*due.series);
-  }
   LearnFrom(*due.series);
   due.series->Commit(due.job, now);
   const std::optional<SeriesForecast>& forecast = due.series->forecast();
@@ -229,7 +228,7 @@ std::optional<PublishedForecast> PredictorEngine::Commit(Due& due, absl::Time no
     return std::nullopt;
   }
   PublishedForecast published = Publish(*due.series, now);
-  published.is_promotion = is_promotion;
+  published.is_promotion = std::exchange(due.series->is_promotion_untold, false);
   return published;
 }
 

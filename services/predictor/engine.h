@@ -182,7 +182,7 @@ class PredictorEngine {
   // What it can teach the series of other VMs.
   void LearnFrom(Series& series);
   // The series has changed its models by itself: that is a choice like any other.
-  void NotePromotion(Series& series);
+  void NotePromotion(Series& series, Vm& vm);
   bool ObserveVm(const VmObservation& observation, const ObservationBatch& batch,
                  MonoTime received_at, absl::Time time, int64_t step, size_t position, Host& host,
                  Observation* sums);

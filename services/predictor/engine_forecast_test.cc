@@ -86,11 +86,16 @@ void ExpectNotLower(const SeriesForecast& now, const SeriesForecast& before) {
     ASSERT_GE(now.expected[i], before.expected[i]);
   }
   ASSERT_GE(now.padding.total(), before.padding.total());
+  ASSERT_GE(now.advised.value_or(0), before.advised.value_or(0));
 }
 
-TEST(PredictorEngineTest, P1LostSamplesNeverLowerAForecast) {
+class LostSamplesTest : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Models, LostSamplesTest,
+                         ::testing::Values("portfolio", "cloudscale", "last", "signature"));
+
+TEST_P(LostSamplesTest, P1LostSamplesNeverLowerAForecast) {
   for (uint64_t seed = 0; seed < 30; ++seed) {
-    auto engine = MakeEngine();
+    auto engine = MakeEngine(OptionsWith(GetParam()));
     Feeder feeder(*engine);
     Rng rng(seed);
     auto held = feeder.Steps(40, [&](int) { return rng.Uniform(1, 3); });
@@ -124,11 +129,11 @@ TEST(PredictorEngineTest, P1LostSamplesNeverLowerAForecast) {
   }
 }
 
-TEST(PredictorEngineTest, RemovingSamplesNeverLowersTheStepsTheyBelongTo) {
+TEST_P(LostSamplesTest, RemovingSamplesNeverLowersTheStepsTheyBelongTo) {
   // P1, metamorphic: the same series with samples removed, as long as it is not the peak.
   for (uint64_t seed = 0; seed < 20; ++seed) {
-    auto whole = MakeEngine();
-    auto holey = MakeEngine();
+    auto whole = MakeEngine(OptionsWith(GetParam()));
+    auto holey = MakeEngine(OptionsWith(GetParam()));
     Feeder whole_feeder(*whole);
     Feeder holey_feeder(*holey);
     Rng rng(seed);
@@ -149,6 +154,76 @@ TEST(PredictorEngineTest, RemovingSamplesNeverLowersTheStepsTheyBelongTo) {
     for (size_t i = 0; i < of_holey.size(); ++i) {
       ASSERT_GE(of_holey[i], of_whole[i]);
     }
+  }
+}
+
+// In closed loop the VM gets what is advised. For hours one sample is lost in each step, the one
+// with the peak of the step.
+TEST(PredictorEngineTest, P1HoursOfLostSamplesAreNoHoursWithoutPeaks) {
+  auto engine = MakeEngine(OptionsWith("portfolio"));
+  Series series({"vm", "", Resource::kCpu}, engine->registry().Find("portfolio"),
+                engine->options());
+  Rng rng(6);
+  double before = 0;
+  double allocation = 8;
+  absl::Time time = kStart;
+  for (int64_t step = 0; step < 2700; ++step) {
+    const bool is_lossy = step >= 400 && step < 2400;
+    const double peak = rng.Chance(0.05) ? 4 : rng.Uniform(1.5, 2);
+    for (int i = 0; i < 10; ++i, time += absl::Seconds(1)) {
+      if (is_lossy && i == 5) {
+        continue;
+      }
+      const double demand = i == 5 ? peak : 1.5;
+      Observation o = Fresh(std::min(demand, allocation));
+      o.capacity = 8;
+      o.allocation = allocation;
+      o.is_censored = demand > allocation;
+      series.Observe(step, time, step * 10 + i, absl::Seconds(1), o);
+      ForecastJob job;
+      if (i == 0 && series.Prepare(job)) {
+        Workspace workspace(engine->options().parameters);
+        ComputeForecast(engine->options(), workspace, job);
+        series.Commit(job, kStart);
+        allocation = *series.forecast()->advised;
+      }
+    }
+    if (step <= 400) {  // made after step 399
+      before = allocation;
+    } else {
+      ASSERT_GE(allocation, before) << step;
+    }
+  }
+  EXPECT_GE(before, 2);
+}
+
+TEST(PredictorEngineTest, P1ALostSampleDoesNotEndTheWayUpOfAVmAtItsCap) {
+  for (const int lossy_step : {-1, 14, 15}) {
+    auto engine = MakeEngine(OptionsWith("portfolio"));
+    Series series({"vm", "", Resource::kCpu}, engine->registry().Find("portfolio"),
+                  engine->options());
+    double allocation = 1;
+    absl::Time time = kStart;
+    for (int64_t step = 0; step < 22; ++step) {
+      for (int i = 0; i < 10; ++i, time += absl::Seconds(1)) {
+        if (step == lossy_step && i == 5) {
+          continue;
+        }
+        Observation o = Fresh(step < 12 ? 0.9 : allocation);
+        o.capacity = 16;
+        o.allocation = allocation;
+        o.is_censored = step >= 12;
+        series.Observe(step, time, step * 10 + i, absl::Seconds(1), o);
+        ForecastJob job;
+        if (i == 0 && series.Prepare(job)) {
+          Workspace workspace(engine->options().parameters);
+          ComputeForecast(engine->options(), workspace, job);
+          series.Commit(job, kStart);
+          allocation = *series.forecast()->advised;
+        }
+      }
+    }
+    EXPECT_GE(allocation, 15) << lossy_step;
   }
 }
 

@@ -186,6 +186,94 @@ TEST(PredictorEngineTest, ShadowWithoutLeaveIsNotPromoted) {
   EXPECT_EQ(engine->promotion_count(), 0);
 }
 
+TEST(PredictorEngineTest, P1AShadowThatAsksForLessIsNotBetterForAVmAtItsCap) {
+  auto engine = MakeEngine(OptionsWith("portfolio"));
+  Rng rng(1);
+  for (int64_t second = 1; second <= 9000; ++second) {
+    Observation o = Fresh(1);
+    o.capacity = 8;
+    o.allocation = 1;
+    o.is_censored = true;
+    ObserveSecond(*engine, second, o);
+    if (second == 60) {
+      ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "last", true, true, true),
+                  cloudscale::testing::IsOk());
+    }
+  }
+  const Series* series = engine->Find("vm-1", "", Resource::kCpu);
+  EXPECT_EQ(series->tracks()[0].model()->name(), "portfolio");
+  EXPECT_GT(*series->forecast()->advised, 1.2);
+}
+
+TEST(PredictorEngineTest, AnObjectiveThatIsMissedDoesNotPromoteTheShadow) {
+  auto engine = MakeEngine(OptionsWith("portfolio"));
+  Feeder feeder(*engine);
+  Rng rng(2);
+  const auto demand = [&](int) { return rng.Uniform(1, 1.5); };
+  feeder.Steps(200, demand);
+  ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "max", true, true, true),
+              cloudscale::testing::IsOk());
+  PredictorEngine::Target target;
+  target.vm_uuid = "vm-1";
+  target.price_factor = 100;
+  target.price_factor_duration = absl::Hours(100);
+  engine->UpdateTarget(target, kStart);
+  feeder.Steps(1500, demand);
+  EXPECT_EQ(engine->promotion_count(), 0);
+  EXPECT_EQ(feeder.series().challenge().blocks(), 0);
+}
+
+TEST(PredictorEngineTest, WhatAnOperatorChoosesAfterAPromotionStands) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  Feeder feeder(*engine);
+  const auto wave = [](int step) { return step % 37 < 5 ? 3.0 : 0.5; };
+  feeder.Steps(5, wave);
+  ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "portfolio", true, true, true),
+              cloudscale::testing::IsOk());
+  for (int i = 0; i < 4000 && engine->promotion_count() == 0; ++i) {
+    feeder.Steps(1, wave);
+  }
+  ASSERT_EQ(engine->promotion_count(), 1);
+  // The promoted model is kept over a restart.
+  auto restarted = MakeEngine(OptionsWith("max"));
+  ASSERT_THAT(restarted->Import(feeder.series().id(), feeder.series().ToState(), true),
+              cloudscale::testing::IsOkAndHolds(true));
+  EXPECT_EQ(restarted->Find("vm-1", "", Resource::kCpu)->tracks()[0].model()->name(), "portfolio");
+  // Back to the default, without a shadow.
+  for (const bool is_shadow : {true, false}) {
+    ASSERT_THAT(engine->SelectModel("vm-1", Resource::kCpu, "", is_shadow, true),
+                cloudscale::testing::IsOk());
+  }
+  EXPECT_EQ(feeder.Steps(3, wave)->model->name(), "max");
+  EXPECT_EQ(feeder.series().tracks().size(), 1U);
+  EXPECT_FALSE(feeder.series().is_model_chosen);
+}
+
+TEST(PredictorEngineTest, P1ForecastIsHeldOverARestartWithOtherHorizons) {
+  PredictorOptions options = OptionsWith("portfolio");
+  options.horizons = {1, 10, 60};
+  auto first = MakeEngine(options);
+  Feeder feeder(*first);
+  const auto before = feeder.Steps(300, [](int step) { return step == 298 ? 5.0 : 1.0; });
+  ASSERT_TRUE(before.has_value());
+  options.horizons = {1, 10, 60, 1080};
+  auto second = MakeEngine(options);
+  ASSERT_THAT(second->Import(feeder.series().id(), feeder.series().ToState(), true),
+              cloudscale::testing::IsOkAndHolds(true));
+  Feeder again(*second);
+  again.Skip(3017);  // 17 samples are missing
+  std::optional<SeriesForecast> next;
+  for (int i = 0; i < 20 && !next; ++i) {
+    next = again.Sample(1.0);
+  }
+  ASSERT_TRUE(next.has_value());
+  EXPECT_TRUE(next->is_held);
+  EXPECT_GE(*next->advised, *before->advised);
+  for (size_t i = 0; i < before->quantiles.size(); ++i) {
+    EXPECT_GE(next->quantiles[i], before->quantiles[i]);
+  }
+}
+
 TEST(PredictorEngineTest, AnotherModelStartsWithWhatTheOneBeforeRemembers) {
   for (const char* first : {"portfolio", "cloudscale"}) {
     const char* second = std::string(first) == "portfolio" ? "max" : "portfolio";

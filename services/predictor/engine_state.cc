@@ -70,7 +70,9 @@ std::shared_ptr<Series> PredictorEngine::MakeSeries(SeriesId id, const Choice& c
 
 void PredictorEngine::UseShadowOf(const Choice& choice, const Choice& fallback, Series& series) {
   const Choice& chosen = choice.shadow != nullptr ? choice : fallback;
-  series.UseShadow(chosen.shadow, chosen.may_promote);
+  // A host's sum has no choice of its own, so nothing could keep a promotion.
+  series.UseShadow(chosen.shadow, chosen.may_promote && !series.id().vm_uuid.empty());
+  series.is_shadow_chosen = choice.shadow != nullptr;
 }
 
 void PredictorEngine::ForgetOld(MonoTime now) {
@@ -125,17 +127,14 @@ const Series* PredictorEngine::Find(absl::string_view vm_uuid, absl::string_view
   return FindShared(vm_uuid, host_id, resource).get();
 }
 
-void PredictorEngine::NotePromotion(Series& series) {
+void PredictorEngine::NotePromotion(Series& series, Vm& vm) {
   ++promotion_count_;
-  const auto it = vms_.find(series.id().vm_uuid);
-  if (it == vms_.end()) {
-    return;  // a host's sum follows the default
-  }
   series.is_model_chosen = true;
-  it->second->choice[static_cast<size_t>(series.id().resource)] = {
-      .model = series.tracks()[0].model(),
-      .shadow = series.tracks()[1].model(),
-      .may_promote = series.may_promote()};
+  series.is_shadow_chosen = true;
+  series.is_promotion_untold = true;
+  vm.choice[static_cast<size_t>(series.id().resource)] = {.model = series.tracks()[0].model(),
+                                                          .shadow = series.tracks()[1].model(),
+                                                          .may_promote = series.may_promote()};
 }
 
 void PredictorEngine::Visit(const Position& position,
@@ -237,7 +236,7 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
     for (auto& [id, host] : hosts_) {
       if (host->sum[r] != nullptr && apply) {
         host->sum[r]->UseModel(defaults_[r].model);
-        host->sum[r]->UseShadow(defaults_[r].shadow, defaults_[r].may_promote);
+        UseShadowOf({}, defaults_[r], *host->sum[r]);
       }
     }
   }
@@ -287,6 +286,7 @@ void PredictorEngine::ApplyTarget(const Target& target, absl::Time now, Series& 
     series.price_factor = *target.price_factor;
     series.price_factor_until = now + target.price_factor_duration;
   }
+  series.PassTarget();
 }
 
 int64_t PredictorEngine::UpdateTarget(const Target& target, absl::Time now) {
@@ -338,12 +338,19 @@ absl::StatusOr<bool> PredictorEngine::Import(const SeriesId& id, const SeriesSta
     vm->series[r] = series;
     vm->host_id.clear();  // the first sample says where it is, and on which time line
     vm->last_received.reset();
-    if (series->is_model_chosen) {
-      vm->choice[r].model = series->tracks().front().model();
+    Choice& choice = vm->choice[r];
+    // A choice made here stands above one that comes with the state.
+    if (choice.model == nullptr && series->is_model_chosen) {
+      choice.model = series->tracks().front().model();
     }
-    if (series->tracks().size() > 1) {
-      vm->choice[r].shadow = series->tracks()[1].model();
-      vm->choice[r].may_promote = series->may_promote();
+    if (choice.shadow == nullptr && series->is_shadow_chosen && series->tracks().size() > 1) {
+      choice.shadow = series->tracks()[1].model();
+      choice.may_promote = series->may_promote();
+    }
+    ApplyChoice(*vm, r);
+    if (vm->target[r]) {
+      ApplyTarget(*vm->target[r], series->last_sample_time(), *series);
+      vm->target[r].reset();
     }
   }
   series_count_ += own == nullptr ? 1 : 0;

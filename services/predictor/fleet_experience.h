@@ -14,11 +14,11 @@
 namespace cloudscale::predictor {
 
 // What the series of a fleet have learnt that holds for others of their kind, so that a new VM does
-// not start from nothing: per resource and class of VMs (those of about the same capacity, within a
-// factor of two) the mean shapes of errors, and the price that keeps young series near their
-// target. The latter follows how those before did: ((violations + c) / (expected + c)) ^ kGain,
-// never below one. While a class is too little known, all of the resource stand in. Bounded. Thread
-// safety: thread-compatible.
+// not start from nothing: per resource and class of VMs (those of about the same number of vCPUs,
+// within a factor of two; all where no capacity is known, as of memory) the mean shapes of errors,
+// and the price that keeps young series near their target. The latter follows how those before did:
+// ((violations + c) / (expected + c)) ^ kGain, never below one. While a class is too little known,
+// all of the resource stand in. Bounded. Thread safety: thread-compatible.
 class FleetExperience {
  public:
   // Fewer contributions say nothing about a class.

@@ -16,6 +16,13 @@ namespace {
 // Smallest scale where the capacity is not known.
 constexpr double kLeastScale[kResourceCount] = {1.0 / 16, 16.0 * 1024 * 1024};
 constexpr double kMedian = 0.5;
+// Room above the largest demand, so that sizes above it can be told: to start with, and later.
+constexpr double kFirstRoom = 4;
+constexpr double kRoom = 2;
+// Times what is wanted; the grid of sizes ends at 1 % of the scale.
+constexpr double kFarTooLarge = 16;
+constexpr int64_t kScalePeriod = 256;  // steps between looks at it
+constexpr size_t kJudgedAnew = 128;    // steps that are forecast and judged after starting anew
 // A series is young for so many steps, but for the first, of which nobody expects anything.
 constexpr int32_t kYouthFirst = 2;
 constexpr int32_t kYouthSteps = 48;
@@ -59,16 +66,37 @@ void PortfolioForecaster::SetTarget(double ratio, double price_factor) {
   price_factor_ = price_factor;
 }
 
-void PortfolioForecaster::Widen(double demand) {
-  double wanted = capacity_;
-  if (capacity_ <= 0) {
-    // Sizes of up to twice the largest demand can be told, to start with four times.
-    wanted = std::max(scale_, kLeastScale[static_cast<size_t>(traits_.resource)]);
-    const double needed = std::min(demand * (scale_ > 0 ? 2 : 4), kLargestScale);
-    while (wanted < needed) {
-      wanted *= 2;
-    }
+double PortfolioForecaster::WantedScale(double least, double demand, double room) const {
+  if (capacity_ > 0) {
+    return capacity_;
   }
+  double wanted = std::max(least, kLeastScale[static_cast<size_t>(traits_.resource)]);
+  const double needed = std::min(demand * room, kLargestScale);
+  while (wanted < needed) {
+    wanted *= 2;
+  }
+  return wanted;
+}
+
+void PortfolioForecaster::ShrinkIfFarTooLarge() {
+  const size_t known = portfolio_->known_steps();
+  float largest = 0;
+  for (size_t age = 0; age < known; ++age) {
+    largest = std::max(largest, portfolio_->DemandAtAge(age));
+  }
+  const double wanted = WantedScale(0, static_cast<double>(largest) * scale_, kFirstRoom);
+  if (scale_ <= kFarTooLarge * wanted) {
+    return;
+  }
+  const std::vector<double> demands = RecentDemand(known);
+  Start(wanted, LongHorizons());
+  for (size_t i = 0; i < demands.size(); ++i) {
+    portfolio_->Observe({.demand = demands[i], .is_judged = i + kJudgedAnew >= demands.size()});
+  }
+}
+
+void PortfolioForecaster::Widen(double demand) {
+  const double wanted = WantedScale(scale_, demand, portfolio_ == nullptr ? kFirstRoom : kRoom);
   if (portfolio_ == nullptr) {
     Start(wanted, LongHorizons());
     if (shapes_ != nullptr) {
@@ -86,6 +114,11 @@ void PortfolioForecaster::Observe(const StepDemand& step) {
   Widen(step.demand);
   ApplyPrice();
   portfolio_->Observe(step);
+  // An outlier is forgotten when the whole memory lies after it.
+  if (portfolio_->known_steps() == AnalogMemory::kMoments &&
+      portfolio_->passed_steps() % kScalePeriod == 0) {
+    ShrinkIfFarTooLarge();
+  }
 }
 
 void PortfolioForecaster::Skip(int64_t steps) {
@@ -144,6 +177,7 @@ void PortfolioForecaster::Forecast(ModelOutput& output) {
 void PortfolioForecaster::Retrain() {
   if (portfolio_ != nullptr) {
     portfolio_->Retrain();
+    ShrinkIfFarTooLarge();
   }
 }
 
@@ -184,7 +218,7 @@ std::optional<YouthOutcome> PortfolioForecaster::TakeYouthOutcome() {
 }
 
 void PortfolioForecaster::JudgeYouth(const StepDemand& step) {
-  if (age_ >= kYouthFirst && age_ < kYouthSteps && advised_) {
+  if (age_ >= kYouthFirst && age_ < kYouthSteps && advised_ && step.is_complete) {
     const bool is_withheld =
         step.is_censored && step.allocation >= 0 && step.allocation < 0.99 * *advised_;
     if (!is_withheld) {
@@ -236,6 +270,7 @@ bool PortfolioForecaster::Load(absl::string_view bytes) {
   if (reader.ok() && scale > 0) {
     loaded.Start(scale, horizons);
     reader(*loaded.portfolio_);
+    reader.Require(loaded.portfolio_->capacity() == scale);
   }
   if (!reader.ok() || !reader.at_end()) {
     return false;

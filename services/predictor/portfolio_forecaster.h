@@ -34,6 +34,11 @@ class PortfolioForecaster final : public OnlineForecaster {
   void Start(double scale, absl::Span<const int> long_horizons);
   void ApplyPrice();
   void JudgeYouth(const StepDemand& step);
+  // Starts anew, with the demand that is remembered, where the scale is far too large: an outlier
+  // made it so, or a wrong number of vCPUs.
+  void ShrinkIfFarTooLarge();
+  // Scale of a series of this largest demand.
+  [[nodiscard]] double WantedScale(double least, double demand, double room) const;
   // Makes room for this demand.
   void Widen(double demand);
 

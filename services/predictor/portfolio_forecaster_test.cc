@@ -1,7 +1,9 @@
 #include "services/predictor/portfolio_forecaster.h"
 
 #include <cmath>
+#include <cstring>
 #include <numbers>
+#include <string>
 #include <vector>
 
 #include "common/random/rng.h"
@@ -198,6 +200,48 @@ TEST(PortfolioForecasterTest, PriceFactorRaisesTheSizeAndCanBeTakenBack) {
   forecaster.SetTarget(0.02, 1);
   forecaster.Observe({.demand = 2});
   EXPECT_NEAR(*ForecastOf(forecaster).advised, lean, 0.15 * lean);
+}
+
+TEST(PortfolioForecasterTest, AnOutlierIsForgottenOnceTheMemoryLiesAfterIt) {
+  PortfolioForecaster forecaster(Traits(Resource::kMemory));
+  PortfolioForecaster with_vcpus(Traits());
+  Rng rng(3);
+  for (int t = 0; t < 4000; ++t) {
+    forecaster.Observe({.demand = t == 2000 ? 1e18 : rng.Uniform(0.9e9, 1e9)});
+    with_vcpus.SetCapacity(t == 2000 ? 65536 : 4);
+    with_vcpus.Observe({.demand = rng.Uniform(0.1, 0.2)});
+    static_cast<void>(ForecastOf(forecaster));
+    static_cast<void>(ForecastOf(with_vcpus));
+  }
+  EXPECT_THAT(*ForecastOf(forecaster).advised, AllOf(Ge(0.99e9), Le(1.2e9)));
+  EXPECT_THAT(*ForecastOf(with_vcpus).advised, AllOf(Ge(0.19), Le(0.25)));
+}
+
+TEST(PortfolioForecasterTest, BytesOfAnotherScaleAreRefused) {
+  PortfolioForecaster forecaster(Traits());
+  forecaster.SetCapacity(4);
+  forecaster.Observe({.demand = 1});
+  const std::string good = forecaster.Save();
+  PortfolioForecaster other(Traits());
+  ASSERT_TRUE(other.Load(good));
+  // The portfolio's own capacity, wherever it stands.
+  const double four = 4;
+  const double more = 4e6;
+  int changed = 0;
+  for (size_t at = 8; at + sizeof(four) <= good.size(); ++at) {
+    if (std::memcmp(good.data() + at, &four, sizeof(four)) == 0) {
+      std::string bad = good;
+      std::memcpy(bad.data() + at, &more, sizeof(more));
+      PortfolioForecaster loaded(Traits());
+      if (loaded.Load(bad)) {
+        loaded.Observe({.demand = 1000});  // the known capacity may be anything
+        ExpectSane(ForecastOf(loaded), Traits(), 1e31);
+      } else {
+        ++changed;
+      }
+    }
+  }
+  EXPECT_GE(changed, 1);
 }
 
 TEST(PortfolioForecasterTest, RetrainForgetsErrorsAndKeepsDemand) {

@@ -12,7 +12,14 @@ namespace {
 constexpr double kMissingPeriods = 1.5;
 // A series knows something that holds for others after so many steps, and tells it so often.
 constexpr int64_t kExperiencedSteps = 500;
+// Steps for which values are held after samples were lost, at most.
+constexpr int kMaxHeldSteps = 360;
+// Models are compared when both were judged so often.
+constexpr int64_t kGrownUpSteps = 100;
 constexpr int64_t kSharingPeriod = 250;
+// What a model that begins late learns from, under the engine's lock.
+constexpr size_t kTaughtSteps = 256;
+constexpr size_t kJudgedTaughtSteps = 64;
 
 }  // namespace
 
@@ -137,8 +144,7 @@ void Series::CloseStep(int64_t interpolation_limit) {
     Judge(step, demand, open_is_censored_);
     recovering_steps_ = std::max(0, recovering_steps_ - 1);
   }
-  // A lost sample may hide a higher demand, but is no sign that the cap held anything back.
-  Learn(demand, open_is_censored_ && !open_is_incomplete_);
+  Learn(demand, open_is_censored_, !open_is_incomplete_);
   last_step_ = step;
   last_is_incomplete_ = open_is_incomplete_;
   open_step_.reset();
@@ -148,12 +154,13 @@ void Series::CloseStep(int64_t interpolation_limit) {
 void Series::Interpolate(int64_t missing, double next) {
   const double before = last_value_;
   for (int64_t i = 1; i <= missing; ++i) {
-    Learn(before + (next - before) * static_cast<double>(i) / static_cast<double>(missing + 1),
-          /*is_censored=*/false);
+    const double between =
+        before + (next - before) * static_cast<double>(i) / static_cast<double>(missing + 1);
+    Learn(between, /*is_censored=*/false, /*is_complete=*/false);
   }
 }
 
-void Series::Learn(double demand, bool is_censored) {
+void Series::Learn(double demand, bool is_censored, bool is_complete) {
   if (NeedsHistory()) {
     history_.Push(demand);
   }
@@ -161,11 +168,14 @@ void Series::Learn(double demand, bool is_censored) {
     if (track.online() != nullptr) {
       track.online()->Observe({.demand = demand,
                                .is_censored = is_censored,
-                               .allocation = is_censored ? open_allocation_ : -1});
+                               .allocation = is_censored ? open_allocation_ : -1,
+                               .is_complete = is_complete});
     }
   }
   last_value_ = demand;
   ++known_steps_;
+  held_steps_ =
+      is_complete ? std::max(0, held_steps_ - 1) : std::min(held_steps_ + 1, kMaxHeldSteps);
 }
 
 bool Series::NeedsHistory() const {
@@ -202,8 +212,12 @@ void Series::Teach(Track& track, const std::vector<double>& known) const {
   if (capacity_ > 0) {
     track.online()->SetCapacity(capacity_);
   }
-  for (const double value : known) {
-    track.online()->Observe({.demand = value});
+  // The newest steps are forecast and judged; of those before, only the demand is taken in, which
+  // takes a tenth of the time.
+  const size_t first = known.size() - std::min(known.size(), kTaughtSteps);
+  for (size_t i = first; i < known.size(); ++i) {
+    track.online()->Observe(
+        {.demand = known[i], .is_judged = i + kJudgedTaughtSteps >= known.size()});
   }
 }
 
@@ -246,7 +260,13 @@ void Series::Judge(int64_t step, double demand, bool is_censored) {
   for (size_t t = 0; t < tracks_.size(); ++t) {
     costs[t] = tracks_[t].OnStep(step, demand, is_censored, target());
   }
-  if (costs[0] && costs[1]) {
+  // A raised price, of an objective that is missed or of a young model, is no lack of thrift.
+  const bool is_price_raised =
+      last_time_ < price_factor_until ||
+      std::any_of(
+          tracks_.begin(), tracks_.end(),
+          [](const Track& track) { return track.accuracy(0).step_count < kGrownUpSteps; });
+  if (costs[0] && costs[1] && !is_price_raised) {
     challenge_.Observe(*costs[0], *costs[1]);
     if (may_promote_ && challenge_.advantage() >= options_->promotion_advantage) {
       std::swap(tracks_[0], tracks_[1]);
@@ -269,7 +289,7 @@ void Series::Judge(int64_t step, double demand, bool is_censored) {
     under_estimate_streak_ = 0;
   }
   if (under_estimate_streak_ >= options_->retrain_streak) {
-    Retrain(last_time_);
+    Retrain(last_time_, /*is_streak=*/true);
   }
 }
 
@@ -281,7 +301,7 @@ bool Series::CanRetrain(absl::Time now) const {
   return known_steps_ > 0 && now - last_retrain_ >= options_->retrain_min_interval;
 }
 
-bool Series::Retrain(absl::Time now) {
+bool Series::Retrain(absl::Time now, bool is_streak) {
   if (!CanRetrain(now)) {
     return false;
   }
@@ -294,7 +314,9 @@ bool Series::Retrain(absl::Time now) {
     known_steps_ = static_cast<int64_t>(kept.size());
   }
   for (Track& track : tracks_) {
-    track.KeepNewest(ResidualStore::kMinCount);
+    if (!is_streak || track.online() == nullptr) {
+      track.KeepNewest(ResidualStore::kMinCount);
+    }
   }
   under_estimate_streak_ = 0;
   last_retrain_ = now;
@@ -308,6 +330,8 @@ void Series::UseModel(const ForecastModel* model) {
   }
   std::vector<double> known = History(history_.capacity());
   challenge_ = {};
+  was_promoted_ = false;
+  is_promotion_untold = false;
   if (tracks_.size() > 1 && tracks_[1].model() == model) {
     tracks_.erase(tracks_.begin());
   } else {
@@ -324,6 +348,8 @@ void Series::UseShadow(const ForecastModel* model, bool may_promote) {
   }
   std::vector<double> known = History(history_.capacity());
   challenge_ = {};
+  was_promoted_ = false;
+  is_promotion_untold = false;
   if (tracks_.size() > 1) {
     tracks_.pop_back();
   }
@@ -332,6 +358,14 @@ void Series::UseShadow(const ForecastModel* model, bool may_promote) {
     Teach(tracks_.back(), known);
   }
   RenewHistory(std::move(known));
+}
+
+void Series::PassTarget() {
+  for (Track& track : tracks_) {
+    if (track.online() != nullptr) {
+      track.online()->SetTarget(target(), last_time_ < price_factor_until ? price_factor : 1);
+    }
+  }
 }
 
 bool Series::Prepare(ForecastJob& job) {
@@ -345,6 +379,7 @@ bool Series::Prepare(ForecastJob& job) {
   job.after_step = *last_step_;
   job.based_on_time = last_time_;
   job.based_on_sequence = last_sequence_;
+  PassTarget();
   job.models.clear();
   job.is_made.clear();
   job.residual_quantiles.resize(tracks_.size());
@@ -355,7 +390,6 @@ bool Series::Prepare(ForecastJob& job) {
     OnlineForecaster* const online = tracks_[t].online();
     job.is_made.push_back(online != nullptr);
     if (online != nullptr) {
-      online->SetTarget(target(), last_time_ < price_factor_until ? price_factor : 1);
       online->Forecast(job.outputs[t]);
       continue;
     }
@@ -433,7 +467,7 @@ void Series::Commit(const ForecastJob& job, absl::Time made_at) {
   }
   next.advised = output.advised;
   next.violation_price = output.violation_price;
-  if (forecast_ && (last_is_incomplete_ || recovering_steps_ > 0)) {
+  if (forecast_ && (last_is_incomplete_ || recovering_steps_ > 0 || held_steps_ > 0)) {
     HoldAtLeast(*forecast_, next);
   }
   forecast_ = std::move(next);

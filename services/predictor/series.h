@@ -74,7 +74,8 @@ void ComputeForecast(const PredictorOptions& options, Workspace& workspace, Fore
 //
 // Missing samples never lower a forecast: a step with a sample missing counts at least as high as
 // the step before, short gaps are interpolated, long ones are left out and make the series cold,
-// and while either lasts every published value is at least what it was before.
+// and while either lasts, and for as many whole steps afterwards as had samples missing (at most
+// 360), every published value is at least what it was before.
 // Thread safety: thread-compatible.
 class Series {
  public:
@@ -97,6 +98,9 @@ class Series {
   // Of others; only before the first sample.
   void StartWith(const Experience& experience);
 
+  // Tells the models the target and price in force.
+  void PassTarget();
+
   // False when there is nothing to forecast from. Forecasts of online models are made here: they
   // take microseconds, and their state cannot leave the series.
   bool Prepare(ForecastJob& job);
@@ -105,7 +109,8 @@ class Series {
 
   // Forgets all but the newest steps, unless done within the minimum interval. Returns whether it
   // did.
-  bool Retrain(absl::Time now);
+  // After a streak of under-estimates, models that learn online are left alone.
+  bool Retrain(absl::Time now, bool is_streak = false);
   [[nodiscard]] bool CanRetrain(absl::Time now) const;
 
   // The model in use becomes `model`; it starts without residuals unless it ran as the shadow.
@@ -143,7 +148,9 @@ class Series {
 
   // Set by the engine.
   bool is_due = false;
-  bool is_model_chosen = false;  // by somebody, not by default
+  bool is_model_chosen = false;      // by somebody, not by default
+  bool is_shadow_chosen = false;     // for this series alone
+  bool is_promotion_untold = false;  // not published yet
   std::optional<double> target_violation_ratio;
   double price_factor = 1;
   absl::Time price_factor_until = absl::InfinitePast();
@@ -151,7 +158,7 @@ class Series {
  private:
   void CloseStep(int64_t interpolation_limit);
   void Interpolate(int64_t missing, double next);
-  void Learn(double demand, bool is_censored);
+  void Learn(double demand, bool is_censored, bool is_complete);
   void Judge(int64_t step, double demand, bool is_censored);
   [[nodiscard]] double AllocationOf(const Track& track, const ModelOutput& output, size_t horizon,
                                     double burst) const;
@@ -195,6 +202,7 @@ class Series {
   int64_t known_steps_ = 0;
   bool last_is_incomplete_ = false;  // a sample of it was missing
   int recovering_steps_ = 0;         // complete steps still needed after a long gap
+  int held_steps_ = 0;               // and until lower values are believed again
   absl::Time last_time_ = absl::InfinitePast();
   int64_t last_sequence_ = 0;
   double last_demand_ = 0;

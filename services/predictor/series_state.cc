@@ -34,6 +34,7 @@ SeriesState Series::ToState() const {
   state.is_incomplete = open_is_incomplete_;
   state.was_incomplete = last_is_incomplete_;
   state.recovering_steps = recovering_steps_;
+  state.held_steps = held_steps_;
   state.under_estimate_streak = under_estimate_streak_;
   state.last_retrain_nanos = NanosOf(last_retrain_);
   state.ignored_count = ignored_count_;
@@ -43,6 +44,7 @@ SeriesState Series::ToState() const {
   state.price_factor = price_factor;
   state.price_factor_until_nanos = NanosOf(price_factor_until);
   state.is_model_chosen = is_model_chosen;
+  state.is_shadow_chosen = is_shadow_chosen;
   state.may_promote = may_promote_;
   state.challenge = challenge_;
   if (open_step_) {
@@ -173,6 +175,7 @@ absl::Status Series::FromState(const SeriesState& state, const ModelRegistry& re
   RenewHistory(known);
   challenge_ = tracks_.size() > 1 ? state.challenge : Challenge();
   is_model_chosen = state.is_model_chosen;
+  is_shadow_chosen = state.is_shadow_chosen;
   open_step_.reset();
   open_is_incomplete_ = state.is_incomplete;
   if (state.open) {
@@ -191,6 +194,7 @@ absl::Status Series::FromState(const SeriesState& state, const ModelRegistry& re
   last_value_ = state.last_value;
   known_steps_ = state.known_steps;
   recovering_steps_ = std::clamp(state.recovering_steps, 0, options_->gap_recovery_steps);
+  held_steps_ = state.held_steps;
   under_estimate_streak_ = std::clamp(state.under_estimate_streak, 0, options_->retrain_streak);
   last_retrain_ = TimeOf(state.last_retrain_nanos);
   ignored_count_ = std::max<int64_t>(0, state.ignored_count);
@@ -201,17 +205,21 @@ absl::Status Series::FromState(const SeriesState& state, const ModelRegistry& re
   price_factor = state.price_factor;
   price_factor_until = TimeOf(state.price_factor_until_nanos);
   RestoreForecast(state);
+  PassTarget();
   return absl::OkStatus();
 }
 
 void Series::RestoreForecast(const SeriesState& state) {
-  const size_t horizons = options_->horizons.size();
-  if (!state.forecast || state.ratios != options_->ratios ||
-      state.forecast->expected.size() != horizons ||
-      state.forecast->quantiles.size() != horizons * options_->ratios.size()) {
+  const size_t ratios = options_->ratios.size();
+  if (!state.forecast || state.ratios != options_->ratios || state.tracks.empty()) {
     return;
   }
   const ForecastState& saved = *state.forecast;
+  const std::vector<HorizonState>& horizons = state.tracks.front().horizons;
+  if (horizons.empty() || saved.expected.size() != horizons.size() ||
+      saved.quantiles.size() != horizons.size() * ratios) {
+    return;
+  }
   SeriesForecast& forecast = forecast_.emplace();
   forecast.model = tracks_.front().model();
   forecast.made_at = TimeOf(saved.made_at_nanos);
@@ -220,8 +228,17 @@ void Series::RestoreForecast(const SeriesState& state) {
   forecast.after_step = saved.after_step;
   forecast.is_warm = saved.is_warm;
   forecast.is_held = saved.is_held;
-  forecast.expected = saved.expected;
-  forecast.quantiles = saved.quantiles;
+  for (const int steps : options_->horizons) {
+    // The horizons may be others now; the next shorter one is the least that still holds.
+    size_t from = 0;
+    while (from + 1 < horizons.size() && horizons[from + 1].steps <= steps) {
+      ++from;
+    }
+    forecast.expected.push_back(saved.expected[from]);
+    const auto first = saved.quantiles.begin() + static_cast<std::ptrdiff_t>(from * ratios);
+    forecast.quantiles.insert(forecast.quantiles.end(), first,
+                              first + static_cast<std::ptrdiff_t>(ratios));
+  }
   forecast.padding = {.burst = saved.burst, .remedial = saved.remedial};
   forecast.advised = saved.advised;
   forecast.violation_price = saved.violation_price;

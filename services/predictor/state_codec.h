@@ -80,7 +80,8 @@ struct ForecastState {
     archive.List(self.expected, kMaxHorizons);
     archive.List(self.quantiles, kMaxHorizons * kMaxRatios);
     archive(self.burst, self.remedial, self.advised, self.violation_price, self.reason);
-    archive.Require(IsPossibleStep(self.after_step));
+    archive.Require(IsPossibleStep(self.after_step) && self.advised.value_or(0) >= 0 &&
+                    self.violation_price.value_or(0) >= 0);
   }
 };
 
@@ -114,6 +115,7 @@ struct SeriesState {
   bool is_incomplete = true;    // of the open step
   bool was_incomplete = false;  // of the step before it
   int32_t recovering_steps = 0;
+  int32_t held_steps = 0;
   int32_t under_estimate_streak = 0;
   int64_t last_retrain_nanos = 0;  // 0: never
   int64_t ignored_count = 0;
@@ -123,6 +125,7 @@ struct SeriesState {
   double price_factor = 1;
   int64_t price_factor_until_nanos = 0;
   bool is_model_chosen = false;
+  bool is_shadow_chosen = false;
   bool may_promote = false;
   Challenge challenge;
   std::optional<OpenStepState> open;
@@ -135,14 +138,16 @@ struct SeriesState {
   static void Visit(Self& self, Archive& archive) {
     archive(self.step_nanos, self.last_step, self.last_time_nanos, self.last_sequence,
             self.last_demand, self.last_value, self.known_steps, self.is_incomplete,
-            self.was_incomplete, self.recovering_steps, self.under_estimate_streak,
+            self.was_incomplete, self.recovering_steps, self.held_steps, self.under_estimate_streak,
             self.last_retrain_nanos, self.ignored_count, self.retrain_count, self.capacity,
             self.target_violation_ratio, self.price_factor, self.price_factor_until_nanos,
-            self.is_model_chosen, self.may_promote, self.challenge, self.open);
+            self.is_model_chosen, self.is_shadow_chosen, self.may_promote, self.challenge,
+            self.open);
     archive.List(self.history, kMaxStateHistory);
     archive.List(self.ratios, kMaxRatios);
     archive.List(self.tracks, kMaxStateTracks);
     archive(self.forecast);
+    archive.Require(self.held_steps >= 0 && self.held_steps <= 1000);
     archive.Require(self.known_steps >= 0 && IsPossibleStep(self.known_steps) &&
                     IsPossibleStep(self.last_step.value_or(0)) && self.last_value >= 0 &&
                     self.last_demand >= 0 && self.capacity >= 0 && self.price_factor >= 1 &&

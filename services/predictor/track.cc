@@ -35,8 +35,10 @@ std::optional<double> Track::OnStep(int64_t step, double demand, bool is_censore
             remedial_.Add(forecast.largest - forecast.statement.expected);
           }
           const double missing = forecast.largest - forecast.statement.allocation;
-          cost = missing > 0 ? (1 - target_violation_ratio) * missing
-                             : -target_violation_ratio * missing;
+          // Of what was held back nobody knows whether it was too much.
+          cost = missing > 0            ? (1 - target_violation_ratio) * missing
+                 : forecast.is_censored ? 0
+                                        : -target_violation_ratio * missing;
         }
       } else {
         horizon.in_flight[kept++] = forecast;

@@ -68,8 +68,8 @@ class Track {
   [[nodiscard]] RemedialPadding& remedial() { return remedial_; }
   [[nodiscard]] const RemedialPadding& remedial() const { return remedial_; }
 
-  // A step ended with this largest demand. A censored demand is a lower bound, so it teaches only
-  // that demand was higher than expected, never that it was lower.
+  // A step ended with this largest demand. A censored demand is a lower bound, so it teaches and
+  // costs only where demand was higher than what was said, never where it was lower.
   // Returns what the forecast of the shortest horizon cost that ended with it, if one did: the
   // pinball loss of the allocation at the quantile that `target_violation_ratio` asks for, so that
   // models can be compared by what they are used for.

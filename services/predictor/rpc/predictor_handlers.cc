@@ -216,7 +216,7 @@ absl::Status PredictorHandlers::Do(const v1::ImportStateRequest& request,
     if (in.format_version() < 1 || in.format_version() > kStateFormatVersion) {
       return absl::FailedPreconditionError(
           absl::StrCat(field("format_version"), " is ", in.format_version(),
-                       "; this predictor reads version ", kStateFormatVersion));
+                       "; this predictor reads versions 1 to ", kStateFormatVersion));
     }
     absl::StatusOr<SeriesState> state = DecodeState(in.state());
     if (absl::IsFailedPrecondition(state.status())) {

@@ -19,7 +19,9 @@ struct FadingMean {
   template <typename Self, typename Archive>
   static void Visit(Self& self, Archive& archive) {
     archive(self.sum, self.weight);
-    archive.Require(self.sum >= 0 && self.weight >= 0 && self.weight <= 1.001F);
+    // Means of parts.
+    archive.Require(self.sum >= 0 && self.weight >= 0 && self.weight <= 1.001F &&
+                    self.sum <= 1.001F * self.weight);
   }
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -50,7 +51,8 @@ class HorizonMaximum {
     archive(self.experts_, self.losses_, self.daily_error_, self.judged_count_,
             self.since_statement_, self.in_flight_count_, self.in_flight_);
     archive.Require(self.in_flight_count_ <= kMaxInFlight && self.since_statement_ >= 0 &&
-                    self.judged_count_ >= 0);
+                    self.judged_count_ >= 0 && self.judged_count_ <= 1e6F &&
+                    self.daily_error_ >= -1.001F && self.daily_error_ <= 1.001F);
   }
 
  private:
@@ -69,7 +71,11 @@ class HorizonMaximum {
     template <typename Self, typename Archive>
     static void Visit(Self& self, Archive& archive) {
       archive(self.age, self.largest, self.daily, self.points, self.judged);
-      archive.Require(self.age >= 0);
+      const auto is_part = [](float x) { return x >= 0 && x <= 1.001F; };
+      archive.Require(self.age >= 0 && self.age <= 10000 && is_part(self.largest) &&
+                      is_part(self.daily) &&
+                      std::all_of(self.points.begin(), self.points.end(), is_part) &&
+                      std::all_of(self.judged.begin(), self.judged.end(), is_part));
     }
   };
   [[nodiscard]] Points PointsOf(const Hints& hints) const;

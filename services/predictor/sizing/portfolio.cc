@@ -247,15 +247,19 @@ void Portfolio::LearnPeak(float value) {
 }
 
 void Portfolio::Learn(const Sample& sample) {
-  if (memory_.size() > 0 && (forecast_steps_ == 0 || steps_since_forecast_ >= forecast_steps_)) {
+  if (memory_.size() > 0 && sample.is_judged &&
+      (forecast_steps_ == 0 || steps_since_forecast_ >= forecast_steps_)) {
     Forecast(std::max(1, forecast_steps_));  // nobody asked, and yet there is something to learn
   }
   const bool has_forecast = forecast_steps_ > 0;
-  censored_run_ = sample.is_censored ? censored_run_ + 1 : 0;
+  if (sample.is_complete) {
+    censored_run_ = sample.is_censored ? censored_run_ + 1 : 0;
+  }
   const double growth = censored_run_ == 0 ? 1 : std::min(2.0, 0.8 + 0.4 * censored_run_);
   const double imputed = sample.seen * growth;
   const auto value = static_cast<float>(std::min(1.0, std::max(sample.ratio, imputed)));
-  if (has_forecast) {
+  // What was not wholly seen tells where demand may be, but not how good a forecast was.
+  if (has_forecast && sample.is_complete && sample.is_judged) {
     const double applied = applied_ratio();
     if (applied > 0) {  // else nobody has asked for a size yet
       // At full size there is nothing more to give.
@@ -364,7 +368,8 @@ void Portfolio::GrowCapacity(double capacity) {
   open_largest_ *= factor;
   std::array<float, kPeakBins> histogram{};
   for (size_t bin = 0; bin < kPeakBins; ++bin) {
-    histogram[static_cast<size_t>(static_cast<float>(bin) * factor)] += peak_histogram_[bin];
+    const auto to = static_cast<size_t>(static_cast<float>(bin) * factor);
+    histogram[std::min(to, kPeakBins - 1)] += peak_histogram_[bin];
   }
   peak_histogram_ = histogram;
   peak_ = std::max(kLeastPeak, peak_ * factor);
@@ -407,7 +412,7 @@ bool Portfolio::is_valid() const {
   return step_ >= 0 && step_ < (int64_t{1} << 53) && open_slot_ >= -1 && open_slot_ < day_slots_ &&
          is_part(open_largest_) && is_part(size_) && is_part(judged_ratio_) &&
          peak_ >= kLeastPeak && peak_ <= 1 && censored_run_ >= 0 && censored_run_ < (1 << 30) &&
-         forecast_steps_ >= 0 && forecast_steps_ < (1 << 20) && steps_since_forecast_ >= 0 &&
+         forecast_steps_ >= 0 && forecast_steps_ <= 10000 && steps_since_forecast_ >= 0 &&
          steps_since_forecast_ < (1 << 30) &&
          std::all_of(judged_.begin(), judged_.end(), is_part) &&
          std::all_of(

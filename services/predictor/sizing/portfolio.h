@@ -71,6 +71,7 @@ class Portfolio final : public RatioState {
   void SetTarget(double target, double price_factor);
   // Other horizons than before; those that stay keep what they have learnt.
   void SetHorizons(absl::Span<const int> horizons);
+  using RatioState::capacity;
   // The capacity is this from the next step on; at least the present one.
   void GrowCapacity(double capacity);
   // Forgets how well the experts did, so that the newest errors decide; demand stays known.
@@ -81,6 +82,8 @@ class Portfolio final : public RatioState {
   // Of others; only before the first step.
   void StartWith(const Shapes& shapes);
   [[nodiscard]] size_t known_steps() const { return memory_.size(); }
+  // Since the start, gaps included.
+  [[nodiscard]] int64_t passed_steps() const { return step_; }
   // Newest first; age < known_steps(). In parts of the capacity.
   [[nodiscard]] float DemandAtAge(size_t age) const { return memory_.at_age(age); }
 

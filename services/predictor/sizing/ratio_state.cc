@@ -40,21 +40,26 @@ void RatioState::HoldFloor() {
 }
 
 void RatioState::Observe(const StepDemand& step) {
-  Sample sample{.is_censored = step.is_censored, .allocation = step.allocation / capacity_};
+  Sample sample{.is_censored = step.is_censored,
+                .allocation = step.allocation / capacity_,
+                .is_complete = step.is_complete,
+                .is_judged = step.is_judged};
   sample.seen = step.demand > 0 ? std::min(1.0, step.demand / capacity_) : 0.0;
   if (sample.seen < kSmallestRatio) {
     sample.seen = 0;
   }
   sample.ratio = sample.seen;
-  if (step.is_censored) {
+  if (step.is_censored || !step.is_complete) {
     HoldFloor();
+  } else {
+    size_floor_ = 0;
+    expected_floor_ = 0;
+  }
+  if (step.is_censored) {
     sample.ratio = std::min(1.0, kCensoredLift * sample.seen);
     if (has_observed_) {
       sample.ratio = Bounded(ExpectedRatio(1), sample.ratio);
     }
-  } else {
-    size_floor_ = 0;
-    expected_floor_ = 0;
   }
   Learn(sample);
   has_observed_ = true;

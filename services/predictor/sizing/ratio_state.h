@@ -19,9 +19,10 @@ namespace cloudscale::predictor {
 //   reason to expect less, and a method that took it for the demand itself would never see that its
 //   size was too small: it would follow its own size down. The fifth is what the Kubernetes VPA
 //   adds to the usage of a container that ran out of memory.
-// * After a gap, and as long as steps are censored, the size and the expectation are at least what
-//   they were before, for as long a horizon as was asked for last. The first step that is known
-//   ends this.
+// * After a gap, and as long as steps are censored or incomplete, the size and the expectation are
+// at
+//   least what they were before, for as long a horizon as was asked for last. The first step that
+//   is wholly known ends this.
 class RatioState : public SizingState {
  public:
   explicit RatioState(const SeriesTraits& traits) : capacity_(traits.capacity) {}
@@ -37,6 +38,8 @@ class RatioState : public SizingState {
     double seen = 0;   // as observed, in [0, ratio]
     bool is_censored = false;
     double allocation = -1;  // in force, as part of the capacity; negative: what `Size` said last
+    bool is_complete = true;
+    bool is_judged = true;
   };
   virtual void Learn(const Sample& sample) = 0;
   // A gap; only what counts time needs it.
@@ -45,6 +48,7 @@ class RatioState : public SizingState {
   virtual double SizeRatio(int steps) = 0;
   virtual double ExpectedRatio(int steps) = 0;
 
+  [[nodiscard]] double capacity() const { return capacity_; }
   // What `Size` said last, taken to be the allocation in force; 0 before.
   [[nodiscard]] double applied_ratio() const { return applied_ratio_; }
 
@@ -57,8 +61,9 @@ class RatioState : public SizingState {
     archive(self.capacity_, self.has_observed_, self.asked_steps_, self.applied_ratio_,
             self.size_floor_, self.expected_floor_);
     archive.Require(self.capacity_ > 0 && self.asked_steps_ >= 1 && self.applied_ratio_ >= 0 &&
-                    self.applied_ratio_ <= 1 && self.size_floor_ >= 0 && self.size_floor_ <= 1 &&
-                    self.expected_floor_ >= 0 && self.expected_floor_ <= 1);
+                    self.applied_ratio_ <= 1 && self.asked_steps_ <= 10000 &&
+                    self.size_floor_ >= 0 && self.size_floor_ <= 1 && self.expected_floor_ >= 0 &&
+                    self.expected_floor_ <= 1);
   }
 
  private:

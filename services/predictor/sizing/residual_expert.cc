@@ -137,8 +137,9 @@ void ResidualExpert::KeepSteps(float count) {
 bool ResidualExpert::is_valid() const {
   const auto is_weight = [](float x) { return x >= 0 && x <= 1e9F; };
   return std::all_of(histogram_.begin(), histogram_.end(), is_weight) &&
-         *std::max_element(histogram_.begin(), histogram_.end()) > 0 && is_weight(point_) &&
-         is_weight(scale_sum_) && scale_weight_ >= 0 && scale_weight_ <= 1.001F;
+         *std::max_element(histogram_.begin(), histogram_.end()) > 0 && point_ >= 0 &&
+         point_ <= 2 && scale_sum_ >= 0 && scale_sum_ <= 2.001F * scale_weight_ &&
+         scale_weight_ <= 1.001F;
 }
 
 }  // namespace cloudscale::predictor

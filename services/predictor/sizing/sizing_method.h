@@ -28,6 +28,11 @@ struct StepDemand {
   bool is_censored = false;
   // In force during the step; negative when it is what `Size` said last.
   double allocation = -1;
+  // False when part of it was not seen, or it was made up from its neighbours: the demand may have
+  // been higher.
+  bool is_complete = true;
+  // False when no size was asked for it: it says nothing of how good one was.
+  bool is_judged = true;
 };
 
 // One method on one series. Steps come in order and without holes but for `Skip`. Deterministic;
