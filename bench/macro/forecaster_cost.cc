@@ -76,7 +76,7 @@ std::vector<std::unique_ptr<PortfolioForecaster>> MakeSeries(int count,
     PortfolioForecaster forecaster(Traits());
     forecaster.SetCapacity(4);
     for (int t = 0; t < kTrainingSteps; ++t) {
-      forecaster.Observe({.demand = demand[static_cast<size_t>(t + 10 * i)]});
+      forecaster.Observe({.demand = demand[static_cast<size_t>(t) + 10 * static_cast<size_t>(i)]});
       forecaster.Forecast(output);
     }
     trained.push_back(forecaster.Save());

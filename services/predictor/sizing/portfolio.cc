@@ -315,7 +315,8 @@ float Portfolio::LargestLately(int steps) const {
     for (int back = 1; back <= slots && open_slot_ >= 0; ++back) {
       const uint16_t held =
           day_[static_cast<size_t>((open_slot_ - back + day_slots_) % day_slots_)];
-      largest = held == kUnknownSlot ? largest : std::max(largest, held / kDayResolution);
+      largest = held == kUnknownSlot ? largest
+                                     : std::max(largest, static_cast<float>(held) / kDayResolution);
     }
   }
   return largest;
