@@ -45,8 +45,8 @@ constexpr int kReadyPolls = 1500;
 class Predictor {
  public:
   Predictor(const std::filesystem::path& program, const std::string& model) {
-    char name[] = "/tmp/predictor-capacity-XXXXXX";
-    CS_CHECK(mkdtemp(name) != nullptr);
+    std::string name = std::filesystem::temp_directory_path() / "predictor-capacity-XXXXXX";
+    CS_CHECK(mkdtemp(name.data()) != nullptr);
     directory_ = name;
     const std::string config = directory_ / "predictor.yaml";
     std::ofstream(config) << "server: {listen_address: \"127.0.0.1:0\"}\nmodel: " << model

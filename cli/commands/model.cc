@@ -16,12 +16,6 @@ namespace {
 
 using predictor::v1::PredictorService;
 
-common::v1::Resource ToResource(const std::string& word) {
-  return word == "cpu"      ? common::v1::RESOURCE_CPU
-         : word == "memory" ? common::v1::RESOURCE_MEMORY
-                            : common::v1::RESOURCE_UNSPECIFIED;
-}
-
 class ModelCommand : public Command {
  public:
   CommandInfo info() const override {
@@ -66,7 +60,7 @@ class ModelCommand : public Command {
       CS_ASSIGN_OR_RETURN(const VmRef vm, ResolveVm(session, vm_));
       request.set_vm_uuid(vm.uuid);
     }
-    request.set_resource(ToResource(resource_));
+    request.set_resource(ResourceOf(resource_));
     request.set_model(model_ == "default" ? "" : model_);
     request.set_is_shadow(is_shadow_);
     request.set_may_promote(may_promote_);

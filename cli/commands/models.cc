@@ -20,12 +20,6 @@ namespace {
 
 using predictor::v1::PredictorService;
 
-common::v1::Resource ToResource(const std::string& word) {
-  return word == "cpu"      ? common::v1::RESOURCE_CPU
-         : word == "memory" ? common::v1::RESOURCE_MEMORY
-                            : common::v1::RESOURCE_UNSPECIFIED;
-}
-
 class AccuracyCommand : public Command {
  public:
   CommandInfo info() const override {
@@ -48,7 +42,7 @@ class AccuracyCommand : public Command {
     if (vm_.empty()) {
       predictor::v1::ListAccuracyRequest request;
       request.set_model(model_);
-      request.set_resource(ToResource(resource_));
+      request.set_resource(ResourceOf(resource_));
       CS_RETURN_IF_ERROR(session.CallAllPages(
           Peer::kPredictor, &PredictorService::Stub::ListAccuracy, request, &all));
     } else {
@@ -69,7 +63,7 @@ class AccuracyCommand : public Command {
     CS_ASSIGN_OR_RETURN(const VmRef vm, ResolveVm(session, vm_));
     predictor::v1::GetAccuracyRequest request;
     request.set_vm_uuid(vm.uuid);
-    request.set_resource(ToResource(resource_));
+    request.set_resource(ResourceOf(resource_));
     predictor::v1::GetAccuracyResponse one;
     CS_RETURN_IF_ERROR(
         session.Call(Peer::kPredictor, &PredictorService::Stub::GetAccuracy, request, &one));
@@ -232,7 +226,7 @@ class RetrainCommand : public Command {
       CS_ASSIGN_OR_RETURN(const VmRef ref, ResolveVm(session, vm));
       request.add_vm_uuids(ref.uuid);
     }
-    request.set_resource(ToResource(resource_));
+    request.set_resource(ResourceOf(resource_));
     request.set_reason(predictor::v1::RETRAIN_REASON_OPERATOR);
     request.set_detail(detail_);
     request.set_request_id(session.NewRequestId());

@@ -32,6 +32,12 @@ std::string EnumText(const google::protobuf::EnumDescriptor* type, int value) {
   return found == nullptr ? absl::StrCat(value) : ShortEnum(found->name(), PrefixOf(*type));
 }
 
+common::v1::Resource ResourceOf(absl::string_view word) {
+  return word == "cpu"      ? common::v1::RESOURCE_CPU
+         : word == "memory" ? common::v1::RESOURCE_MEMORY
+                            : common::v1::RESOURCE_UNSPECIFIED;
+}
+
 Unit UnitOf(common::v1::Resource resource) {
   return resource == common::v1::RESOURCE_MEMORY ? Unit::kBytes : Unit::kCores;
 }

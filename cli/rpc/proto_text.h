@@ -23,6 +23,8 @@ template <typename Enum>
 }
 
 [[nodiscard]] Unit UnitOf(common::v1::Resource resource);
+// Of "cpu" or "memory"; any other word leaves it open.
+[[nodiscard]] common::v1::Resource ResourceOf(absl::string_view word);
 
 // `forecast 1.20 …`: the most important reason, code and sentence; `-` without one.
 [[nodiscard]] std::string ReasonText(const scaler::v1::Reason& reason);

@@ -219,9 +219,7 @@ std::optional<YouthOutcome> PortfolioForecaster::TakeYouthOutcome() {
 
 void PortfolioForecaster::JudgeYouth(const StepDemand& step) {
   if (age_ >= kYouthFirst && age_ < kYouthSteps && advised_ && step.is_complete) {
-    const bool is_withheld =
-        step.is_censored && step.allocation >= 0 && step.allocation < 0.99 * *advised_;
-    if (!is_withheld) {
+    if (!IsWithheld(step.is_censored, step.demand, step.allocation, *advised_)) {
       youth_.violations += step.is_censored || step.demand > *advised_ ? 1 : 0;
       youth_.expected += target_;
     }

@@ -263,8 +263,8 @@ TEST(PortfolioForecasterTest, StateIsSmall) {
     forecaster.Observe({.demand = NoisyDay(t, rng)});
     static_cast<void>(ForecastOf(forecaster));
   }
-  EXPECT_LE(forecaster.bytes(), 17U * 1024);
-  EXPECT_LE(forecaster.Save().size(), 17U * 1024);
+  EXPECT_LE(forecaster.bytes(), 16U * 1024);
+  EXPECT_LE(forecaster.Save().size(), 16U * 1024);
 }
 
 }  // namespace

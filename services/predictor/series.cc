@@ -12,11 +12,11 @@ namespace {
 constexpr double kMissingPeriods = 1.5;
 // A series knows something that holds for others after so many steps, and tells it so often.
 constexpr int64_t kExperiencedSteps = 500;
+constexpr int64_t kSharingPeriod = 250;
 // Steps for which values are held after samples were lost, at most.
 constexpr int kMaxHeldSteps = 360;
 // Models are compared when both were judged so often.
 constexpr int64_t kGrownUpSteps = 100;
-constexpr int64_t kSharingPeriod = 250;
 // What a model that begins late learns from, under the engine's lock.
 constexpr size_t kTaughtSteps = 256;
 constexpr size_t kJudgedTaughtSteps = 64;
@@ -240,19 +240,6 @@ void Series::StartWith(const Experience& experience) {
       track.online()->StartWith(experience);
     }
   }
-}
-
-size_t Series::bytes() const {
-  size_t total = sizeof(*this) + history_.size() * sizeof(double) +
-                 tracks_.capacity() * sizeof(Track) + id_.vm_uuid.capacity() +
-                 id_.host_id.capacity();
-  for (const Track& track : tracks_) {
-    total += track.bytes();
-  }
-  if (forecast_) {
-    total += (forecast_->expected.capacity() + forecast_->quantiles.capacity()) * sizeof(double);
-  }
-  return total;
 }
 
 void Series::Judge(int64_t step, double demand, bool is_censored) {

@@ -141,8 +141,6 @@ class Series {
   [[nodiscard]] int64_t known_steps() const { return known_steps_; }
   // The newest `count` steps or what is known of them, oldest first.
   [[nodiscard]] std::vector<double> History(size_t count) const;
-  // Heap included.
-  [[nodiscard]] size_t bytes() const;
   [[nodiscard]] int64_t ignored_count() const { return ignored_count_; }
   [[nodiscard]] int64_t retrain_count() const { return retrain_count_; }
 

@@ -94,15 +94,6 @@ void Track::KeepNewest(size_t count) {
   }
 }
 
-size_t Track::bytes() const {
-  size_t total = online_ != nullptr ? online_->bytes() : 0;
-  for (const Horizon& horizon : horizons_) {
-    total += sizeof(Horizon) + 2 * horizon.residuals.size() * sizeof(float) +
-             horizon.in_flight.capacity() * sizeof(InFlight);
-  }
-  return total;
-}
-
 void Track::Judge(const InFlight& forecast, Horizon& horizon) const {
   const HorizonStatement& said = forecast.statement;
   const double demand = forecast.largest;

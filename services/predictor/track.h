@@ -106,8 +106,6 @@ class Track {
   }
   void Restore(size_t horizon, absl::Span<const float> residuals, const AccuracySums& accuracy,
                absl::Span<const InFlight> in_flight);
-  // On the heap.
-  [[nodiscard]] size_t bytes() const;
   // Forgets residuals but the newest.
   void KeepNewest(size_t count);
 

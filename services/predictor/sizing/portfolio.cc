@@ -263,10 +263,7 @@ void Portfolio::Learn(const Sample& sample) {
     const double applied = applied_ratio();
     if (applied > 0) {  // else nobody has asked for a size yet
       // At full size there is nothing more to give.
-      // Held back below what was advised: nobody knows whether the advice would have done.
-      const bool is_withheld = sample.is_censored && sample.allocation >= 0 &&
-                               sample.allocation < 0.99 * applied && sample.seen <= applied;
-      if (!is_withheld) {
+      if (!IsWithheld(sample.is_censored, sample.seen, sample.allocation, applied)) {
         price_.Observe(applied < 1 && (sample.is_censored || sample.seen > applied + 1e-6));
       }
     }

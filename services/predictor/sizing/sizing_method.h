@@ -35,6 +35,14 @@ struct StepDemand {
   bool is_judged = true;
 };
 
+// The step was held back below what was advised, and wanted no more than that as far as was seen:
+// it does not tell whether the advice would have done. In any one unit; `allocation` < 0: not
+// known.
+[[nodiscard]] inline bool IsWithheld(bool is_censored, double demand, double allocation,
+                                     double advised) {
+  return is_censored && allocation >= 0 && allocation < 0.99 * advised && demand <= advised;
+}
+
 // One method on one series. Steps come in order and without holes but for `Skip`. Deterministic;
 // no clock, no I/O, and no allocation of memory per step once warm. Thread safety:
 // thread-compatible.
