@@ -36,6 +36,8 @@ struct VmReading {
   int64_t vcpu_count = 0;
 
   std::optional<absl::Duration> cpu_time;  // consumed, all vCPUs
+  // Consumed by each online vCPU; empty when the backend cannot tell them apart.
+  std::vector<absl::Duration> vcpu_times;
   std::optional<absl::Duration>
       cpu_throttled_time;  // wanted to run, held back by the cap, summed over vCPUs
   std::optional<absl::Duration>
