@@ -78,6 +78,23 @@ function(cloudscale_test name)
     PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" RUN_SERIAL ${serial})
 endfunction()
 
+# cloudscale_hosted_test(name SRCS a_test.cc DEPS …): one GoogleTest binary for simulated hypervisor hosts. What runs it, with
+# which hosts and cases, is in tests/CMakeLists.txt; a case of its own for each would start a host each.
+function(cloudscale_hosted_test name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  foreach(src ${ARG_SRCS})
+    file(REAL_PATH ${src} absolute BASE_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
+    set_property(GLOBAL APPEND PROPERTY CLOUDSCALE_REGISTERED_TESTS ${absolute})
+  endforeach()
+  if(CLOUDSCALE_BUILD_TESTS)
+    add_executable(${name} ${ARG_SRCS})
+    target_link_libraries(${name} PRIVATE cloudscale::options ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+    target_compile_definitions(${name} PRIVATE
+      CLOUDSCALE_GUEST_PROGRAM="$<TARGET_FILE:cloudscale-test-guest>")
+    add_dependencies(${name} cloudscale-test-guest)
+  endif()
+endfunction()
+
 # cloudscale_benchmark(name SRCS a_bench.cc DEPS …): Google Benchmark binary with a tiny ctest run, so it never rots.
 function(cloudscale_benchmark name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})

@@ -61,6 +61,10 @@ class Backend {
 
   // How long a load must run for one measurement of CPU usage.
   [[nodiscard]] virtual absl::Duration measurement_time() const { return absl::Seconds(2); }
+  // A target that a VM which holds 64 MiB can obey, in bytes: kernels need memory of their own.
+  [[nodiscard]] virtual int64_t obeyable_memory_target() const { return int64_t{128} << 20; }
+  // How long a memory target that was accepted may take to be reached, beyond that.
+  [[nodiscard]] virtual absl::Duration memory_settling_time() const { return absl::ZeroDuration(); }
   // How far usage may be off, in cores, beside the independent source or a cap.
   [[nodiscard]] virtual double usage_tolerance_cores() const { return 0.03; }
   // How far the share of a contended core may be off what the weights say, as a fraction of it.

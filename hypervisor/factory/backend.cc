@@ -5,18 +5,29 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
+#include "hypervisor/bounded/bounded_backend.h"
 #include "hypervisor/cgroup/cgroup_host_reader.h"
 #include "hypervisor/cgroup/cgroup_options.h"
 #include "hypervisor/cgroup/cgroup_vm_actuator.h"
 #include "hypervisor/factory/fake_scenario.h"
 #include "hypervisor/fake/fake_backend.h"
 #include "hypervisor/fake/fake_host.h"
+#include "hypervisor/libvirt/libvirt_host_reader.h"
+#include "hypervisor/libvirt/libvirt_options.h"
+#include "hypervisor/libvirt/libvirt_vm_actuator.h"
 
 namespace cloudscale::hypervisor {
 namespace {
 
 constexpr double kDefaultFakeCores = 8;
 constexpr int64_t kDefaultFakeMemoryBytes = int64_t{16} << 30;
+constexpr absl::Duration kDefaultCallLimit = absl::Seconds(2);
+constexpr double kLeastCallSeconds = 0.1;
+constexpr double kMostCallSeconds = 60;
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + static_cast<double>(duration.nanos()) * 1e-9;
+}
 
 // The simulated host's facades, which keep the host alive.
 class SharedFakeReader final : public HostReader {
@@ -95,8 +106,9 @@ class FakeBackend final : public Backend {
 
 class CgroupBackend final : public Backend {
  public:
-  CgroupBackend(const config::v1::CgroupConfig& config, const std::string& host_id, Clock& clock)
-      : clock_(clock) {
+  CgroupBackend(const config::v1::CgroupConfig& config, const std::string& host_id, Clock& clock,
+                absl::Duration call_limit)
+      : clock_(clock), call_limit_(call_limit) {
     if (!config.root().empty()) {
       options_.root = config.root();
     }
@@ -122,17 +134,84 @@ class CgroupBackend final : public Backend {
     }
   }
 
+  // The first one is made here, so that a host that cannot be read at all is refused at the start.
   absl::StatusOr<std::unique_ptr<HostReader>> MakeReader() override {
-    return cgroup::CgroupHostReader::Create(clock_, options_);
+    CS_ASSIGN_OR_RETURN(const auto first, cgroup::CgroupHostReader::Create(clock_, options_));
+    return std::make_unique<BoundedHostReader>(
+        [&clock = clock_, options = options_]() -> absl::StatusOr<std::unique_ptr<HostReader>> {
+          return cgroup::CgroupHostReader::Create(clock, options);
+        },
+        first->capabilities(), call_limit_);
   }
   absl::StatusOr<std::unique_ptr<VmActuator>> MakeActuator() override {
-    return cgroup::CgroupVmActuator::Create(options_);
+    CS_ASSIGN_OR_RETURN(const auto first, cgroup::CgroupVmActuator::Create(options_));
+    return std::make_unique<BoundedVmActuator>(
+        [options = options_]() -> absl::StatusOr<std::unique_ptr<VmActuator>> {
+          return cgroup::CgroupVmActuator::Create(options);
+        },
+        first->capabilities(), call_limit_);
   }
 
  private:
   Clock& clock_;
+  const absl::Duration call_limit_;
   cgroup::CgroupOptions options_;
 };
+
+// The daemon may come later, go and come back: nothing is asked here.
+class LibvirtBackend final : public Backend {
+ public:
+  LibvirtBackend(const config::v1::LibvirtConfig& config, const std::string& host_id, Clock& clock,
+                 absl::Duration call_limit)
+      : clock_(clock), call_limit_(call_limit) {
+    if (!config.uri().empty()) {
+      options_.uri = config.uri();
+    }
+    options_.host_id = host_id;
+    if (config.has_cpu_capacity_cores()) {
+      options_.cpu_capacity_cores = config.cpu_capacity_cores();
+    }
+    if (config.has_memory_bytes()) {
+      options_.memory_capacity_bytes = config.memory_bytes();
+    }
+  }
+
+  absl::StatusOr<std::unique_ptr<HostReader>> MakeReader() override {
+    CS_ASSIGN_OR_RETURN(const libvirt::Endpoint endpoint, libvirt::ParseUri(options_.uri));
+    return std::make_unique<BoundedHostReader>(
+        [&clock = clock_, options = options_] {
+          return libvirt::LibvirtHostReader::Create(clock, options);
+        },
+        libvirt::CapabilitiesOf(endpoint), call_limit_);
+  }
+  absl::StatusOr<std::unique_ptr<VmActuator>> MakeActuator() override {
+    CS_ASSIGN_OR_RETURN(const libvirt::Endpoint endpoint, libvirt::ParseUri(options_.uri));
+    return std::make_unique<BoundedVmActuator>(
+        [options = options_] { return libvirt::LibvirtVmActuator::Create(options); },
+        libvirt::CapabilitiesOf(endpoint), call_limit_);
+  }
+
+ private:
+  Clock& clock_;
+  const absl::Duration call_limit_;
+  libvirt::LibvirtOptions options_;
+};
+
+void ValidateLibvirtConfig(const config::v1::LibvirtConfig& config, absl::string_view prefix,
+                           Violations* violations) {
+  Violations v;
+  if (!config.uri().empty() && !libvirt::ParseUri(config.uri()).ok()) {
+    v.Add("uri", config.uri(),
+          "driver qemu, lxc or xen, e.g. qemu:///system, lxc:///system, qemu+ssh://host/system");
+  }
+  if (config.has_cpu_capacity_cores()) {
+    RequireInRange(v, "cpu_capacity_cores", config.cpu_capacity_cores(), 0.01, 4096);
+  }
+  if (config.has_memory_bytes()) {
+    RequireInRange(v, "memory_bytes", static_cast<double>(config.memory_bytes()), 1 << 20, 1e16);
+  }
+  violations->AddAll(prefix, v);
+}
 
 void ValidateCgroupConfig(const config::v1::CgroupConfig& config, absl::string_view prefix,
                           Violations* violations) {
@@ -151,11 +230,18 @@ void ValidateCgroupConfig(const config::v1::CgroupConfig& config, absl::string_v
 void ValidateHypervisorConfig(const config::v1::HypervisorConfig& config, absl::string_view prefix,
                               bool needs_actuator_alone, Violations* violations) {
   using Config = config::v1::HypervisorConfig;
+  if (config.has_call_timeout()) {
+    Violations v;
+    RequireInRange(v, "call_timeout", Seconds(config.call_timeout()), kLeastCallSeconds,
+                   kMostCallSeconds);
+    violations->AddAll(prefix, v);
+  }
   switch (config.backend_case()) {
     case Config::kFake:
       if (needs_actuator_alone) {
         violations->Add(absl::StrCat(prefix, ".fake"), "fake",
-                        "cgroup: a simulated host lives inside one process, use cloudscaled");
+                        "cgroup or libvirt: a simulated host lives inside one process, use "
+                        "cloudscaled");
       }
       ValidateFakeConfig(config.fake(), absl::StrCat(prefix, ".fake"), violations);
       return;
@@ -163,27 +249,32 @@ void ValidateHypervisorConfig(const config::v1::HypervisorConfig& config, absl::
       ValidateCgroupConfig(config.cgroup(), absl::StrCat(prefix, ".cgroup"), violations);
       return;
     case Config::kLibvirt:
-      violations->Add(absl::StrCat(prefix, ".libvirt"), "libvirt",
-                      "fake or cgroup in this version");
+      ValidateLibvirtConfig(config.libvirt(), absl::StrCat(prefix, ".libvirt"), violations);
       return;
     case Config::kXen:
-      violations->Add(absl::StrCat(prefix, ".xen"), "xen", "fake or cgroup in this version");
+      violations->Add(absl::StrCat(prefix, ".xen"), "xen",
+                      "fake, cgroup or libvirt in this version");
       return;
     case Config::BACKEND_NOT_SET:
-      violations->Add(prefix, "not set", "fake or cgroup");
+      violations->Add(prefix, "not set", "fake, cgroup or libvirt");
       return;
   }
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const config::v1::HypervisorConfig& config,
                                                      const std::string& host_id, Clock& clock) {
+  const absl::Duration call_limit =
+      config.has_call_timeout() ? absl::Seconds(Seconds(config.call_timeout())) : kDefaultCallLimit;
   switch (config.backend_case()) {
     case config::v1::HypervisorConfig::kFake:
       return FakeBackend::Create(config.fake(), host_id, clock);
     case config::v1::HypervisorConfig::kCgroup:
-      return std::make_unique<CgroupBackend>(config.cgroup(), host_id, clock);
+      return std::make_unique<CgroupBackend>(config.cgroup(), host_id, clock, call_limit);
+    case config::v1::HypervisorConfig::kLibvirt:
+      return std::make_unique<LibvirtBackend>(config.libvirt(), host_id, clock, call_limit);
     default:
-      return absl::UnimplementedError("this version knows the hypervisors fake and cgroup");
+      return absl::UnimplementedError(
+          "this version knows the hypervisors fake, cgroup and libvirt");
   }
 }
 

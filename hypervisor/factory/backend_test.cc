@@ -63,16 +63,42 @@ TEST(BackendTest, P14ReportsEveryFaultOfAScenarioAtOnce) {
   EXPECT_EQ(violations.kept()[0].field, "hypervisor.fake.scenario.vms[1].name");
 }
 
+TEST(BackendTest, P14ReportsEveryFaultOfALibvirtConfigurationAtOnce) {
+  config::v1::HypervisorConfig config;
+  config.mutable_call_timeout()->set_seconds(61);
+  config.mutable_libvirt()->set_uri("kvm:///system");
+  config.mutable_libvirt()->set_cpu_capacity_cores(-1);
+  config.mutable_libvirt()->set_memory_bytes(5);
+  Violations violations;
+  ValidateHypervisorConfig(config, "hypervisor", false, &violations);
+  ASSERT_THAT(violations.kept(), SizeIs(4));
+  EXPECT_EQ(violations.kept()[0].field, "hypervisor.call_timeout");
+  EXPECT_EQ(violations.kept()[1].field, "hypervisor.libvirt.uri");
+  EXPECT_EQ(violations.kept()[1].value, "kvm:///system");
+  EXPECT_THAT(violations.kept()[1].allowed, HasSubstr("qemu:///system"));
+}
+
+TEST(BackendTest, LibvirtDaemonMayBeDownAtTheStart) {
+  SimClock clock;
+  config::v1::HypervisorConfig config;
+  config.mutable_libvirt()->set_uri("qemu:///system?socket=/nonexistent/libvirt-sock");
+  auto backend = MakeBackend(config, "host-a", clock);
+  ASSERT_THAT(backend, IsOk());
+  auto reader = (*backend)->MakeReader();
+  ASSERT_THAT(reader, IsOk());
+  EXPECT_EQ((*reader)->capabilities().backend, "libvirt-qemu");
+  EXPECT_THAT((*reader)->Read(), StatusIs(absl::StatusCode::kUnavailable));
+}
+
 TEST(BackendTest, RefusesWhatThisVersionCannotDo) {
   config::v1::HypervisorConfig config;
   Violations none;
   ValidateHypervisorConfig(config, "hypervisor", false, &none);
   EXPECT_THAT(none.kept(), SizeIs(1));
-  config.mutable_libvirt();
-  Violations libvirt;
-  ValidateHypervisorConfig(config, "hypervisor", false, &libvirt);
-  EXPECT_THAT(libvirt.ToStatus(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("libvirt")));
+  config.mutable_xen();
+  Violations xen;
+  ValidateHypervisorConfig(config, "hypervisor", false, &xen);
+  EXPECT_THAT(xen.ToStatus(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("xen")));
   config.mutable_fake();
   Violations alone;
   ValidateHypervisorConfig(config, "hypervisor", true, &alone);

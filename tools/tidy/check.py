@@ -96,8 +96,8 @@ def check_includes(path, number, line, faults):
                 return
             faults.append(f"{path}:{number}: {folder} may not include {included}")
     is_domain = path.startswith(("services/", "hypervisor/", "agents/")) and not EDGE.search(path)
-    is_adapter = path.startswith(("hypervisor/cgroup/", "hypervisor/fake/", "hypervisor/conformance/",
-                                  "hypervisor/factory/"))
+    is_adapter = path.startswith(("hypervisor/bounded/", "hypervisor/cgroup/", "hypervisor/fake/",
+                                  "hypervisor/conformance/", "hypervisor/factory/", "hypervisor/libvirt/"))
     if is_domain and not is_adapter and not is_test and PURE_BANNED.match(included):
         faults.append(f"{path}:{number}: domain code may not include {included}")
     if path.startswith("common/") and not path.startswith("common/rpc/") and re.match(
