@@ -1,10 +1,9 @@
 #include "hypervisor/libvirt/domain_limits.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
-#include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
@@ -16,11 +15,10 @@ namespace {
 constexpr int64_t kKiB = 1024;
 constexpr int64_t kNormalXenWeight = 256;
 constexpr int64_t kMaxXenWeight = 65535;
+// As many as the daemon takes; asking how many there are costs a call of its own.
+constexpr int kMaxParameters = 16;
 
-std::optional<CpuQuota> QuotaOf(const Parameters& parameters, const char* quota,
-                                const char* period) {
-  const std::optional<int64_t> quota_us = parameters.Find(quota);
-  const std::optional<int64_t> period_us = parameters.Find(period);
+std::optional<CpuQuota> QuotaOf(std::optional<int64_t> quota_us, std::optional<int64_t> period_us) {
   if (!quota_us || !period_us) {
     return std::nullopt;
   }
@@ -36,11 +34,8 @@ std::optional<CpuQuota> QuotaOf(const Parameters& parameters, const char* quota,
 
 // The limit of a container; it has no balloon.
 absl::StatusOr<std::optional<int64_t>> HardLimit(virDomainPtr domain) {
-  int count = 0;
-  if (virDomainGetMemoryParameters(domain, nullptr, &count, 0) < 0) {
-    return LastError("memory parameters");
-  }
-  std::vector<virTypedParameter> parameters(static_cast<size_t>(count));
+  std::array<virTypedParameter, kMaxParameters> parameters{};
+  int count = kMaxParameters;
   if (virDomainGetMemoryParameters(domain, parameters.data(), &count, 0) < 0) {
     return LastError("memory parameters");
   }
@@ -77,45 +72,38 @@ absl::StatusOr<DomainSize> ReadSize(virDomainPtr domain) {
 
 absl::StatusOr<SchedulerState> ReadScheduler(virDomainPtr domain, Driver driver,
                                              int64_t vcpu_count) {
-  int count = 0;
-  const std::unique_ptr<char, decltype(&std::free)> type(virDomainGetSchedulerType(domain, &count),
-                                                         &std::free);
-  if (type == nullptr) {
-    return LastError("scheduler type");
-  }
-  auto* raw = static_cast<virTypedParameterPtr>(
-      std::calloc(static_cast<size_t>(std::max(count, 1)), sizeof(virTypedParameter)));
+  std::array<virTypedParameter, kMaxParameters> raw{};
+  int count = kMaxParameters;
   // libvirt's Xen driver takes no flags at all.
   const unsigned flags = driver == Driver::kXen ? 0 : VIR_DOMAIN_AFFECT_LIVE;
-  const int result = virDomainGetSchedulerParametersFlags(domain, raw, &count, flags);
-  const Parameters parameters(raw, result < 0 ? 0 : count);
-  if (result < 0) {
+  if (virDomainGetSchedulerParametersFlags(domain, raw.data(), &count, flags) < 0) {
     return LastError("scheduler parameters");
   }
+  const auto find = [&](const char* field) { return FindParameter(raw.data(), count, field); };
   SchedulerState state;
   if (driver == Driver::kXen) {
-    state.xen_cap_percent = parameters.Find(VIR_DOMAIN_SCHEDULER_CAP);
-    state.xen_weight = parameters.Find(VIR_DOMAIN_SCHEDULER_WEIGHT);
+    state.xen_cap_percent = find(VIR_DOMAIN_SCHEDULER_CAP);
+    state.xen_weight = find(VIR_DOMAIN_SCHEDULER_WEIGHT);
     return state;
   }
-  state.shares = parameters.Find(VIR_DOMAIN_SCHEDULER_CPU_SHARES);
+  state.shares = find(VIR_DOMAIN_SCHEDULER_CPU_SHARES);
   const std::optional<CpuQuota> vcpu =
-      QuotaOf(parameters, VIR_DOMAIN_SCHEDULER_VCPU_QUOTA, VIR_DOMAIN_SCHEDULER_VCPU_PERIOD);
+      QuotaOf(find(VIR_DOMAIN_SCHEDULER_VCPU_QUOTA), find(VIR_DOMAIN_SCHEDULER_VCPU_PERIOD));
   if (!vcpu) {
     return absl::UnimplementedError("the driver has no CPU quota");
   }
   state.limits.vcpu = *vcpu;
   state.limits.global =
-      QuotaOf(parameters, VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA, VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD);
+      QuotaOf(find(VIR_DOMAIN_SCHEDULER_GLOBAL_QUOTA), find(VIR_DOMAIN_SCHEDULER_GLOBAL_PERIOD));
   state.limits.vcpu_count = driver == Driver::kLxc ? 1 : vcpu_count;
   return state;
 }
 
-absl::StatusOr<Allocation> ReadAllocationOf(virDomainPtr domain, Driver driver,
-                                            const DomainSize& size,
+absl::StatusOr<DomainSettings> ReadSettings(virDomainPtr domain, Driver driver, int64_t vcpu_count,
                                             std::optional<cgroup::CgroupVersion> groups) {
-  CS_ASSIGN_OR_RETURN(const SchedulerState state, ReadScheduler(domain, driver, size.vcpu_count));
-  Allocation allocation;
+  CS_ASSIGN_OR_RETURN(const SchedulerState state, ReadScheduler(domain, driver, vcpu_count));
+  DomainSettings settings;
+  Allocation& allocation = settings.allocation;
   if (driver == Driver::kXen) {
     if (state.xen_cap_percent.value_or(0) > 0) {
       allocation.cpu_cap_cores = static_cast<double>(*state.xen_cap_percent) / 100;
@@ -132,13 +120,20 @@ absl::StatusOr<Allocation> ReadAllocationOf(virDomainPtr domain, Driver driver,
     }
   }
   if (driver == Driver::kLxc) {
-    CS_ASSIGN_OR_RETURN(const std::optional<int64_t> limit, HardLimit(domain));
-    if (limit && *limit < size.memory_maximum_bytes) {
-      allocation.memory_target_bytes = limit;
-    }
+    CS_ASSIGN_OR_RETURN(allocation.memory_target_bytes, HardLimit(domain));
   } else {
+    settings.memory_note = ReadNote(domain);
+  }
+  return settings;
+}
+
+Allocation AllocationOf(const DomainSettings& settings, Driver driver, const DomainSize& size) {
+  Allocation allocation = settings.allocation;
+  if (driver != Driver::kLxc) {
     allocation.memory_target_bytes =
-        MemoryTarget(ReadNote(domain), size.memory_current_bytes, size.memory_maximum_bytes);
+        MemoryTarget(settings.memory_note, size.memory_current_bytes, size.memory_maximum_bytes);
+  } else if (allocation.memory_target_bytes >= size.memory_maximum_bytes) {
+    allocation.memory_target_bytes = std::nullopt;
   }
   return allocation;
 }

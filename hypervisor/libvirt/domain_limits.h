@@ -8,6 +8,7 @@
 #include "hypervisor/libvirt/cpu_limits.h"
 #include "hypervisor/libvirt/handles.h"
 #include "hypervisor/libvirt/libvirt_options.h"
+#include "hypervisor/libvirt/memory_note.h"
 #include "hypervisor/types.h"
 
 // What a running domain may consume, asked from libvirt by one to three calls.
@@ -30,10 +31,18 @@ struct SchedulerState {
 [[nodiscard]] absl::StatusOr<SchedulerState> ReadScheduler(virDomainPtr domain, Driver driver,
                                                            int64_t vcpu_count);
 
+// What decides on the allocation apart from the present size of the balloon. Changes only when
+// somebody changes it.
+struct DomainSettings {
+  Allocation allocation;                  // `memory_target_bytes` of containers only
+  std::optional<MemoryNote> memory_note;  // of a balloon
+};
 // `groups`: the scale of shares; without it the weight is left out.
-[[nodiscard]] absl::StatusOr<Allocation> ReadAllocationOf(
-    virDomainPtr domain, Driver driver, const DomainSize& size,
+[[nodiscard]] absl::StatusOr<DomainSettings> ReadSettings(
+    virDomainPtr domain, Driver driver, int64_t vcpu_count,
     std::optional<cgroup::CgroupVersion> groups);
+[[nodiscard]] Allocation AllocationOf(const DomainSettings& settings, Driver driver,
+                                      const DomainSize& size);
 
 // Xen's weight, 256 being normal, to and from ours.
 [[nodiscard]] int64_t XenWeightFromOurs(int64_t weight);

@@ -144,11 +144,8 @@ absl::StatusOr<Domain> FindActiveDomain(virConnectPtr connection, const std::str
     // What has not the form of a UUID is no domain either.
     return absl::IsInvalidArgument(status) ? absl::NotFoundError(status.message()) : status;
   }
-  const int is_active = virDomainIsActive(domain.get());
-  if (is_active < 0) {
-    return LastError(absl::StrCat("vm ", uuid));
-  }
-  if (is_active == 0) {
+  // Looked up with the domain, so that no further call is needed; -1 when it is only defined.
+  if (virDomainGetID(domain.get()) == std::numeric_limits<unsigned>::max()) {
     return absl::NotFoundError(absl::StrCat("vm ", uuid, " is not running"));
   }
   return domain;

@@ -58,6 +58,7 @@ LibvirtHostReader::LibvirtHostReader(Clock& clock, LibvirtOptions options, Endpo
       options_(std::move(options)),
       endpoint_(endpoint),
       connection_(std::move(connection)),
+      events_(connection_.get()),
       local_(options_, endpoint_),
       capabilities_(CapabilitiesOf(endpoint_)),
       boot_id_(BootId(options_, endpoint_, connection_.get())) {
@@ -105,6 +106,7 @@ absl::StatusOr<HostReading> LibvirtHostReader::Read() {
   reading.host_id = options_.host_id;
   reading.boot_id = boot_id_;
   CS_RETURN_IF_ERROR(ReadHost(reading));
+  changed_ = events_.Take();
 
   const absl::Time wall_start = clock_.WallNow();
   const MonoTime start = clock_.MonoNow();
@@ -169,58 +171,80 @@ absl::StatusOr<std::vector<LibvirtHostReader::Sampled>> LibvirtHostReader::Sampl
 }
 
 absl::StatusOr<std::vector<LibvirtHostReader::Sampled>> LibvirtHostReader::SampleOneByOne() {
-  virDomainPtr* raw = nullptr;
-  const int count =
-      virConnectListAllDomains(connection_.get(), &raw, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-  if (count < 0) {
-    return LastError("list of domains");
-  }
-  std::vector<Domain> domains;
-  for (int i = 0; i < count; ++i) {
-    domains.emplace_back(raw[i]);
-  }
-  std::free(raw);
-  if (count > kMaxDomains) {
-    return absl::ResourceExhaustedError(absl::StrCat(count, " domains; at most ", kMaxDomains));
-  }
   std::vector<Sampled> samples;
-  for (Domain& domain : domains) {
-    if (endpoint_.driver == Driver::kXen && virDomainGetID(domain.get()) == 0) {
-      continue;  // Dom-0 is the host, not a VM
+  // The two lists tell the state of all without a call for each.
+  for (const VmState state : {VmState::kRunning, VmState::kPaused}) {
+    virDomainPtr* raw = nullptr;
+    const int count = virConnectListAllDomains(
+        connection_.get(), &raw,
+        VIR_CONNECT_LIST_DOMAINS_ACTIVE |
+            (state == VmState::kRunning ? VIR_CONNECT_LIST_DOMAINS_RUNNING
+                                        : VIR_CONNECT_LIST_DOMAINS_PAUSED));
+    if (count < 0) {
+      return LastError("list of domains");
     }
-    Sampled sampled;
-    absl::StatusOr<DomainStatistics> statistics = SampleOne(domain.get());
-    if (statistics.ok()) {
-      sampled.statistics = *std::move(statistics);
-    } else if (absl::IsNotFound(statistics.status())) {
-      continue;  // it went meanwhile
-    } else {
-      return statistics.status();
+    for (int i = 0; i < count; ++i) {
+      Sampled sampled;
+      sampled.domain.reset(raw[i]);
+      sampled.statistics.vm.state = state;
+      samples.push_back(std::move(sampled));
     }
-    CS_ASSIGN_OR_RETURN(sampled.statistics.vm.uuid, UuidOf(domain.get()));
-    sampled.domain = std::move(domain);
-    samples.push_back(std::move(sampled));
+    std::free(raw);
+  }
+  if (samples.size() > kMaxDomains) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(samples.size(), " domains; at most ", kMaxDomains));
+  }
+  if (endpoint_.driver == Driver::kXen) {  // Dom-0 is the host, not a VM
+    std::erase_if(samples,
+                  [](const Sampled& sampled) { return virDomainGetID(sampled.domain.get()) == 0; });
+  }
+  for (Sampled& sampled : samples) {
+    CS_ASSIGN_OR_RETURN(sampled.statistics.vm.uuid, UuidOf(sampled.domain.get()));
   }
   return samples;
 }
 
-absl::StatusOr<DomainStatistics> LibvirtHostReader::SampleOne(virDomainPtr domain) {
-  virDomainInfo info{};
-  if (virDomainGetInfo(domain, &info) < 0) {
-    return LastError("domain information");
+absl::Status LibvirtHostReader::ReadAlone(virDomainPtr domain, Remembered& remembered,
+                                          VmReading& vm) {
+  const LocalDomains::Measured measured = local_.Measure(vm.uuid);
+  vm.cpu_throttled_time = measured.throttled_time;
+  vm.memory_pressure_some_ratio = measured.memory_pressure_some_ratio;
+  vm.vcpu_count = host_cpu_count_;
+  if (remembered.memory_maximum_bytes == 0 || !measured.cpu_time || !measured.memory) {
+    virDomainInfo info{};
+    if (virDomainGetInfo(domain, &info) < 0) {
+      return LastError("domain information");
+    }
+    if (endpoint_.driver != Driver::kLxc) {
+      vm.vcpu_count = std::max<int64_t>(1, info.nrVirtCpu);
+    }
+    vm.cpu_time = absl::Nanoseconds(static_cast<int64_t>(info.cpuTime));
+    vm.memory_current_bytes = static_cast<int64_t>(info.memory) * kKiB;
+    remembered.memory_maximum_bytes = static_cast<int64_t>(info.maxMem) * kKiB;
   }
-  DomainStatistics statistics;
-  statistics.vm.state = StateOf(info.state, 0);
-  statistics.vm.cpu_time = absl::Nanoseconds(static_cast<int64_t>(info.cpuTime));
-  statistics.vm.vcpu_count =
-      endpoint_.driver == Driver::kLxc ? host_cpu_count_ : std::max<int64_t>(1, info.nrVirtCpu);
-  statistics.vm.memory_current_bytes = static_cast<int64_t>(info.memory) * kKiB;
-  statistics.vm.memory_maximum_bytes = static_cast<int64_t>(info.maxMem) * kKiB;
-  return statistics;
+  vm.memory_maximum_bytes = remembered.memory_maximum_bytes;
+  if (measured.cpu_time) {
+    vm.cpu_time = measured.cpu_time;
+  }
+  if (measured.memory) {
+    vm.memory_current_bytes = measured.memory->current_bytes;
+    vm.memory_used_bytes = measured.memory->used_bytes;
+  }
+  AddDeviceCounters(domain, remembered, vm);
+  if (measured.allocation) {
+    DomainSettings settings;
+    settings.allocation = *measured.allocation;
+    vm.allocation = AllocationOf(settings, endpoint_.driver,
+                                 {.memory_maximum_bytes = remembered.memory_maximum_bytes});
+    return absl::OkStatus();
+  }
+  remembered.settings.reset();  // its driver tells of no changes
+  return AddAllocation(domain, remembered, vm);
 }
 
-void LibvirtHostReader::AddDeviceCounters(virDomainPtr domain, VmReading& vm) {
-  Remembered& remembered = remembered_[vm.uuid];
+void LibvirtHostReader::AddDeviceCounters(virDomainPtr domain, Remembered& remembered,
+                                          VmReading& vm) {
   if (!remembered.has_devices) {
     const std::unique_ptr<char, decltype(&std::free)> xml(virDomainGetXMLDesc(domain, 0),
                                                           &std::free);
@@ -253,6 +277,23 @@ void LibvirtHostReader::AddDeviceCounters(virDomainPtr domain, VmReading& vm) {
   }
 }
 
+absl::Status LibvirtHostReader::AddAllocation(virDomainPtr domain, Remembered& remembered,
+                                              VmReading& vm) {
+  DomainSize size;
+  size.vcpu_count = std::max<int64_t>(1, vm.vcpu_count);
+  size.memory_current_bytes = vm.memory_current_bytes.value_or(0);
+  size.memory_maximum_bytes = vm.memory_maximum_bytes.value_or(0);
+  const bool is_first = !remembered.settings;
+  if (is_first || ++remembered.readings_since_asked >= kSettingsReadings) {
+    CS_ASSIGN_OR_RETURN(remembered.settings,
+                        ReadSettings(domain, endpoint_.driver, size.vcpu_count, local_.version()));
+    // So that not all are asked again in the same reading.
+    remembered.readings_since_asked = is_first ? remembered.id % kSettingsReadings : 0;
+  }
+  vm.allocation = AllocationOf(*remembered.settings, endpoint_.driver, size);
+  return absl::OkStatus();
+}
+
 absl::Status LibvirtHostReader::Complete(Sampled& sampled) {
   VmReading& vm = sampled.statistics.vm;
   const virDomainPtr domain = sampled.domain.get();
@@ -264,29 +305,20 @@ absl::Status LibvirtHostReader::Complete(Sampled& sampled) {
     remembered = Remembered();
     remembered.id = id;
   }
-  const LocalDomains::Measured measured = local_.Measure(vm.uuid);
-  vm.cpu_throttled_time = measured.throttled_time;
-  if (sampled.statistics.delay && measured.throttled_time) {
+  if (changed_.contains(vm.uuid)) {
+    remembered.settings.reset();
+    remembered.has_devices = false;
+  }
+  if (endpoint_.driver != Driver::kQemu) {
+    return ReadAlone(domain, remembered, vm);
+  }
+  vm.cpu_throttled_time = local_.Measure(vm.uuid).throttled_time;
+  if (sampled.statistics.delay && vm.cpu_throttled_time) {
     // The kernel's run-queue delay holds the time under a cap as well.
-    remembered.wait =
-        std::max(remembered.wait, *sampled.statistics.delay - *measured.throttled_time);
+    remembered.wait = std::max(remembered.wait, *sampled.statistics.delay - *vm.cpu_throttled_time);
     vm.cpu_wait_time = remembered.wait;
   }
-  if (measured.memory) {
-    vm.memory_current_bytes = measured.memory->current_bytes;
-    vm.memory_used_bytes = measured.memory->used_bytes;
-  }
-  vm.memory_pressure_some_ratio = measured.memory_pressure_some_ratio;
-  if (endpoint_.driver != Driver::kQemu) {
-    AddDeviceCounters(domain, vm);
-  }
-  DomainSize size;
-  size.vcpu_count = std::max<int64_t>(1, vm.vcpu_count);
-  size.memory_current_bytes = vm.memory_current_bytes.value_or(0);
-  size.memory_maximum_bytes = vm.memory_maximum_bytes.value_or(0);
-  CS_ASSIGN_OR_RETURN(vm.allocation,
-                      ReadAllocationOf(domain, endpoint_.driver, size, local_.version()));
-  return absl::OkStatus();
+  return AddAllocation(domain, remembered, vm);
 }
 
 }  // namespace cloudscale::hypervisor::libvirt

@@ -3,12 +3,15 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/time/clock.h"
 #include "hypervisor/host_reader.h"
+#include "hypervisor/libvirt/domain_events.h"
+#include "hypervisor/libvirt/domain_limits.h"
 #include "hypervisor/libvirt/domain_statistics.h"
 #include "hypervisor/libvirt/handles.h"
 #include "hypervisor/libvirt/libvirt_options.h"
@@ -18,8 +21,10 @@ namespace cloudscale::hypervisor::libvirt {
 
 // Reads the running domains of one libvirt daemon over a read-only connection.
 //
-// QEMU domains are read by one call for all; of LXC and Xen, whose drivers have none, each by a few
-// calls. What the numbers are:
+// QEMU domains are read by one call for all. The drivers of LXC and Xen have none: containers are
+// read from their control groups where they are on this machine, others by a few calls each. Limits
+// are asked for anew when an event tells of a change, and every kSettingsReadings readings, since
+// who writes to control groups directly tells nobody. What the numbers are:
 //   cpu_time            of the whole domain, emulator threads included.
 //   cpu_throttled_time  of the domain's control groups, daemon on this machine only (QEMU, LXC).
 //   cpu_wait_time       what its vCPUs waited in the run queue beyond being throttled (QEMU).
@@ -35,6 +40,7 @@ namespace cloudscale::hypervisor::libvirt {
 class LibvirtHostReader final : public HostReader {
  public:
   static constexpr int kMaxDomains = 4096;
+  static constexpr int kSettingsReadings = 30;
 
   // `clock` is not owned. Errors as `Connect` and `ParseUri`.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<HostReader>> Create(Clock& clock,
@@ -47,10 +53,13 @@ class LibvirtHostReader final : public HostReader {
   // What changes rarely, and what keeps sums from falling.
   struct Remembered {
     int id = 0;
+    std::optional<DomainSettings> settings;
+    int readings_since_asked = 0;
     std::vector<std::string> interfaces;
     std::vector<std::string> disks;
     bool has_devices = false;
-    absl::Duration wait;  // never falls within an incarnation
+    int64_t memory_maximum_bytes = 0;  // of a container
+    absl::Duration wait;               // never falls within an incarnation
   };
   struct Sampled {
     Domain domain;
@@ -62,14 +71,18 @@ class LibvirtHostReader final : public HostReader {
   [[nodiscard]] absl::Status ReadHost(HostReading& reading);
   [[nodiscard]] absl::StatusOr<std::vector<Sampled>> SampleTogether();
   [[nodiscard]] absl::StatusOr<std::vector<Sampled>> SampleOneByOne();
-  [[nodiscard]] absl::StatusOr<DomainStatistics> SampleOne(virDomainPtr domain);
-  void AddDeviceCounters(virDomainPtr domain, VmReading& vm);
+  [[nodiscard]] absl::Status ReadAlone(virDomainPtr domain, Remembered& remembered, VmReading& vm);
+  void AddDeviceCounters(virDomainPtr domain, Remembered& remembered, VmReading& vm);
+  [[nodiscard]] absl::Status AddAllocation(virDomainPtr domain, Remembered& remembered,
+                                           VmReading& vm);
   [[nodiscard]] absl::Status Complete(Sampled& sampled);
 
   Clock& clock_;
   const LibvirtOptions options_;
   const Endpoint endpoint_;
   const Connection connection_;
+  DomainEvents events_;
+  std::set<std::string> changed_;  // since the last reading
   LocalDomains local_;
   Capabilities capabilities_;
   std::string boot_id_;

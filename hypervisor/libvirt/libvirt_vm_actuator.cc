@@ -36,15 +36,20 @@ absl::Status OutOfRange(const char* what, const std::string& value, const std::s
 absl::StatusOr<std::unique_ptr<VmActuator>> LibvirtVmActuator::Create(LibvirtOptions options) {
   CS_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseUri(options.uri));
   CS_ASSIGN_OR_RETURN(Connection connection, Connect(options.uri, Access::kReadWrite));
-  return std::unique_ptr<VmActuator>(
-      new LibvirtVmActuator(std::move(options), endpoint, std::move(connection)));
+  virNodeInfo node{};
+  if (virNodeGetInfo(connection.get(), &node) < 0) {
+    return LastError("host information");
+  }
+  return std::unique_ptr<VmActuator>(new LibvirtVmActuator(
+      std::move(options), endpoint, std::move(connection), static_cast<double>(node.cpus)));
 }
 
 LibvirtVmActuator::LibvirtVmActuator(LibvirtOptions options, Endpoint endpoint,
-                                     Connection connection)
+                                     Connection connection, double host_cpu_count)
     : options_(std::move(options)),
       endpoint_(endpoint),
       connection_(std::move(connection)),
+      host_cpu_count_(host_cpu_count),
       local_(options_, endpoint_),
       capabilities_(CapabilitiesOf(endpoint_)) {
   local_.Refine(capabilities_);
@@ -64,7 +69,10 @@ absl::StatusOr<Domain> LibvirtVmActuator::Find(const VmTarget& vm) {
 absl::StatusOr<Allocation> LibvirtVmActuator::ReadAllocation(const VmTarget& vm) {
   CS_ASSIGN_OR_RETURN(const Domain domain, Find(vm));
   CS_ASSIGN_OR_RETURN(const DomainSize size, ReadSize(domain.get()));
-  return ReadAllocationOf(domain.get(), endpoint_.driver, size, local_.version());
+  CS_ASSIGN_OR_RETURN(
+      const DomainSettings settings,
+      ReadSettings(domain.get(), endpoint_.driver, size.vcpu_count, local_.version()));
+  return AllocationOf(settings, endpoint_.driver, size);
 }
 
 absl::Status LibvirtVmActuator::SetParameter(virDomainPtr domain, const std::string& name,
@@ -103,15 +111,9 @@ absl::Status LibvirtVmActuator::SetCpuCap(const ActuationPermit& /*permit*/, con
     return absl::InvalidArgumentError(absl::StrCat("cap ", *cores, " cores; allowed: above 0"));
   }
   CS_ASSIGN_OR_RETURN(const Domain domain, Find(vm));
-  if (cores) {
-    virNodeInfo node{};
-    if (virNodeGetInfo(connection_.get(), &node) < 0) {
-      return LastError("host information");
-    }
-    if (*cores > node.cpus) {
-      return OutOfRange("cap in cores", absl::StrCat(*cores),
-                        absl::StrCat("at most ", node.cpus, ", the host's CPUs"));
-    }
+  if (cores && *cores > host_cpu_count_) {
+    return OutOfRange("cap in cores", absl::StrCat(*cores),
+                      absl::StrCat("at most ", host_cpu_count_, ", the host's CPUs"));
   }
   CS_ASSIGN_OR_RETURN(const DomainSize size, ReadSize(domain.get()));
   CS_ASSIGN_OR_RETURN(const SchedulerState state,
@@ -173,8 +175,10 @@ absl::Status LibvirtVmActuator::SetMemoryTarget(const ActuationPermit& /*permit*
                       absl::StrCat("at most ", size.memory_maximum_bytes));
   }
   const int64_t target_kib = (bytes.value_or(size.memory_maximum_bytes) + kKiB - 1) / kKiB;
-  CS_ASSIGN_OR_RETURN(const Allocation now,
-                      ReadAllocationOf(domain.get(), endpoint_.driver, size, local_.version()));
+  CS_ASSIGN_OR_RETURN(
+      const DomainSettings settings,
+      ReadSettings(domain.get(), endpoint_.driver, size.vcpu_count, local_.version()));
+  const Allocation now = AllocationOf(settings, endpoint_.driver, size);
   const int64_t held = now.memory_target_bytes.value_or(size.memory_maximum_bytes);
   if (held == target_kib * kKiB) {
     return absl::OkStatus();

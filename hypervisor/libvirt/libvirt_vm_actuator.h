@@ -44,7 +44,8 @@ class LibvirtVmActuator final : public VmActuator {
                             int64_t count) override;
 
  private:
-  LibvirtVmActuator(LibvirtOptions options, Endpoint endpoint, Connection connection);
+  LibvirtVmActuator(LibvirtOptions options, Endpoint endpoint, Connection connection,
+                    double host_cpu_count);
 
   // The running domain; ABORTED when it is another run than the one decided on.
   [[nodiscard]] absl::StatusOr<Domain> Find(const VmTarget& vm);
@@ -55,6 +56,7 @@ class LibvirtVmActuator final : public VmActuator {
   const LibvirtOptions options_;
   const Endpoint endpoint_;
   const Connection connection_;
+  const double host_cpu_count_;
   LocalDomains local_;
   Capabilities capabilities_;
 };

@@ -72,6 +72,23 @@ std::optional<absl::Duration> ThrottledTime(const cgroup::Directory& group) {
   return std::nullopt;
 }
 
+// Of a container's group.
+std::optional<absl::Duration> CpuTime(const cgroup::GroupDirectories& group) {
+  if (group.cpuacct.is_open()) {
+    const absl::StatusOr<std::string> text = cgroup::ReadFile(group.cpuacct, "cpuacct.usage");
+    const absl::StatusOr<int64_t> usage =
+        text.ok() ? cgroup::ParseCount(*text) : absl::StatusOr<int64_t>(text.status());
+    return usage.ok() ? std::make_optional(absl::Nanoseconds(*usage)) : std::nullopt;
+  }
+  const absl::StatusOr<std::string> text = cgroup::ReadFile(group.cpu, "cpu.stat");
+  const auto stat = text.ok() ? cgroup::ParseFlatKeyed(*text)
+                              : absl::StatusOr<std::map<std::string, int64_t>>(text.status());
+  if (!stat.ok() || !stat->contains("usage_usec")) {
+    return std::nullopt;
+  }
+  return absl::Microseconds(stat->at("usage_usec"));
+}
+
 }  // namespace
 
 LocalDomains::LocalDomains(const LibvirtOptions& options, const Endpoint& endpoint)
@@ -165,6 +182,7 @@ void LocalDomains::OpenGroups(int64_t pid, Known& known) const {
     }
     known.group.cpuacct = *std::move(cpuacct);
     known.group.memory = *std::move(memory);
+    known.group.cpuacct.KeepFilesOpen();
     known.group.memory.KeepFilesOpen();
   }
   const auto watch = [&](absl::StatusOr<cgroup::Directory> directory) {
@@ -190,6 +208,7 @@ void LocalDomains::OpenGroups(int64_t pid, Known& known) const {
     }
   }
   known.group.cpu = *std::move(cpu);
+  known.group.cpu.KeepFilesOpen();
   known.has_group = true;
 }
 
@@ -224,6 +243,10 @@ LocalDomains::Measured LocalDomains::Measure(const std::string& uuid) {
     }
   }
   if (endpoint_.driver == Driver::kLxc) {
+    measured.cpu_time = CpuTime(known.group);
+    if (const auto allocation = hierarchy_->ReadAllocation(known.group); allocation.ok()) {
+      measured.allocation = *allocation;
+    }
     if (const auto memory = hierarchy_->ReadMemoryUse(known.group); memory.ok()) {
       measured.memory = *memory;
     }

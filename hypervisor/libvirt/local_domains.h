@@ -22,7 +22,10 @@ class LocalDomains {
 
   struct Measured {
     std::optional<absl::Duration> throttled_time;  // by caps, summed over the domain's groups
-    std::optional<cgroup::MemoryUse> memory;       // of the group, i.e. of a container
+    // Of a container, for which there is nothing beside its group:
+    std::optional<absl::Duration> cpu_time;
+    std::optional<Allocation> allocation;
+    std::optional<cgroup::MemoryUse> memory;
     std::optional<double> memory_pressure_some_ratio;
   };
 
