@@ -1,5 +1,7 @@
 // Models of a series: chosen, in shadow, promoted, saved.
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -254,7 +256,7 @@ TEST(PredictorEngineTest, P1ForecastIsHeldOverARestartWithOtherHorizons) {
   options.horizons = {1, 10, 60};
   auto first = MakeEngine(options);
   Feeder feeder(*first);
-  const auto before = feeder.Steps(300, [](int step) { return step == 298 ? 5.0 : 1.0; });
+  const auto before = feeder.Steps(300, [](int step) { return step >= 290 ? 5.0 : 1.0; });
   ASSERT_TRUE(before.has_value());
   options.horizons = {1, 10, 60, 1080};
   auto second = MakeEngine(options);
@@ -411,6 +413,30 @@ TEST(PredictorEngineTest, P20StateOfTheFirstVersionIsReadAndTheNewDefaultGoesOnW
   EXPECT_THAT(*series->forecast()->advised,
               ::testing::AllOf(::testing::Ge(2.9), ::testing::Le(3.6)));
   EXPECT_EQ(series->History(100).size(), 33U);
+}
+
+// Before quantiles were corrected by how often they were exceeded.
+TEST(PredictorEngineTest, P20StateOfTheSecondVersionIsReadWithAllThatItHasLearnt) {
+  std::ifstream file(std::string(CLOUDSCALE_STATES) + "/second_version", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  ASSERT_GT(bytes.size(), 4U);
+  ASSERT_EQ(bytes[4], 2);
+  const auto state = DecodeState(bytes);
+  ASSERT_THAT(state, cloudscale::testing::IsOk());
+  auto engine = MakeEngine(OptionsWith("portfolio"));
+  ASSERT_THAT(engine->Import({"vm-1", "host", Resource::kCpu}, *state, true),
+              cloudscale::testing::IsOkAndHolds(true));
+  const Series* series = engine->Find("vm-1", "", Resource::kCpu);
+  EXPECT_EQ(series->known_steps(), 149);
+  EXPECT_EQ(series->History(5000).size(), static_cast<size_t>(series->known_steps()));
+  // It hands on the same in the present form.
+  const auto again = DecodeState(EncodeState(series->ToState()));
+  ASSERT_THAT(again, cloudscale::testing::IsOk());
+  EXPECT_GT(again->tracks[0].online.size(), state->tracks[0].online.size());
+  auto next = MakeEngine(OptionsWith("portfolio"));
+  ASSERT_THAT(next->Import({"vm-1", "host", Resource::kCpu}, *again, true),
+              cloudscale::testing::IsOkAndHolds(true));
+  EXPECT_EQ(next->Find("vm-1", "", Resource::kCpu)->History(5000), series->History(5000));
 }
 
 TEST(PredictorEngineTest, P14DamagedModelStateIsRefusedAndChangesNothing) {
