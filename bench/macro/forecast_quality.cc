@@ -4,12 +4,14 @@
 // is a violation ratio, asked against got. Definitions: sim/backtest/metrics.h.
 //
 // forecast_quality [DIR] [--methods all|a,b] [--hold 1,6] [--loops open,closed]
-//                  [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json | --format markdown]
+//                  [--targets 0.01,0.02,0.05] [--large N] [--days N] [--jobs N]
+//                  [--json | --format markdown]
 // forecast_quality [DIR] --caps METHOD OUT.csv.gz [--hold 1] [--loops open] [--large N]
 //
 // DIR (default: $CLOUDSCALE_TRACES) holds `traces.csv.gz` (trace,t,value) and, if there is one,
 // `manifest.csv` (trace,pool,resource,…). `--large N` takes every N-th row of
-// `large_planetlab.csv.gz` (day,vm,p0,…: per cent of the VM at 5 minutes) instead. `--caps` writes
+// `large_planetlab.csv.gz` (day,vm,p0,…: per cent of the VM at 5 minutes) instead, `--days N` only
+// traces of at least so many days. `--caps` writes
 // the caps of one method, a row for each decision and a column for each knob: trace,t,k0,k1,…
 
 #include <unistd.h>
@@ -39,8 +41,8 @@ using backtest::DemandTrace;
 
 constexpr char kUsage[] =
     "forecast_quality [DIR] [--methods all|a,b] [--hold 1,6] [--loops open,closed]\n"
-    "                 [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json | --format "
-    "markdown]\n"
+    "                 [--targets 0.01,0.02,0.05] [--large N] [--days N] [--jobs N]\n"
+    "                 [--json | --format markdown]\n"
     "forecast_quality [DIR] --caps METHOD OUT.csv.gz [--hold 1] [--loops open] [--large N]\n";
 
 template <typename T, typename Parse>
@@ -135,6 +137,7 @@ absl::Status Run(int argc, char** argv) {
                      {"loops", "open,closed"},
                      {"targets", "0.01,0.02,0.05"},
                      {"large", "0"},
+                     {"days", "0"},
                      {"format", "text"},
                      {"jobs", absl::StrCat(std::max(1U, std::thread::hardware_concurrency()))}});
   CS_RETURN_IF_ERROR(settings.Parse(static_cast<int>(rest.size()), rest.data()));
@@ -154,8 +157,9 @@ absl::Status Run(int argc, char** argv) {
                           registry, caps_method.empty() ? std::vector<std::string>(absl::StrSplit(
                                                               settings.Text("methods"), ','))
                                                         : std::vector<std::string>{caps_method}));
-  CS_ASSIGN_OR_RETURN(const Traces traces,
+  CS_ASSIGN_OR_RETURN(Traces traces,
                       ReadTraceSet(directory, static_cast<int64_t>(settings.Number("large"))));
+  KeepLong(settings.Number("days"), traces);
   if (!caps_method.empty()) {
     return WriteCaps(traces, *options.methods.front(), caps_path, options.holds.front(),
                      options.loops.front());

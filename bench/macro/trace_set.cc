@@ -105,4 +105,10 @@ absl::StatusOr<Traces> ReadTraceSet(const std::string& directory, int64_t large)
   return traces;
 }
 
+void KeepLong(double days, Traces& traces) {
+  std::erase_if(traces, [&](const DemandTrace& trace) {
+    return static_cast<double>(trace.demand.size()) * trace.step_seconds < days * 86400;
+  });
+}
+
 }  // namespace cloudscale::bench

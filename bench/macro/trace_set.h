@@ -19,4 +19,7 @@ using Traces = std::vector<backtest::DemandTrace>;
 // rows of `large_planetlab.csv.gz` (day,vm,p0,…: per cent of the VM at 5 minutes) instead.
 [[nodiscard]] absl::StatusOr<Traces> ReadTraceSet(const std::string& directory, int64_t large);
 
+// Keeps those of at least so many days.
+void KeepLong(double days, Traces& traces);
+
 }  // namespace cloudscale::bench
