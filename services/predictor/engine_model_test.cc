@@ -276,6 +276,137 @@ TEST(PredictorEngineTest, P1ForecastIsHeldOverARestartWithOtherHorizons) {
   }
 }
 
+// --- One model for all ---
+
+class ManyVms {
+ public:
+  static constexpr int kVms = 150;
+  explicit ManyVms(PredictorEngine& engine) : engine_(engine) {}
+
+  // One sample of every VM, each the only one of its step; returns how many VMs were forecast.
+  int Step() {
+    std::vector<std::string> names;
+    for (int i = 0; i < kVms; ++i) {
+      names.push_back("vm-" + std::to_string(i));
+    }
+    std::vector<VmObservation> vms;
+    for (int i = 0; i < kVms; ++i) {
+      vms.push_back({.vm_uuid = names[static_cast<size_t>(i)],
+                     .resource = {Fresh(1.0 + (step_ + i) % 3), Observation()}});
+    }
+    ++step_;
+    EXPECT_THAT(engine_.Ingest({.host_id = "host",
+                                .sequence = step_,
+                                .time = kStart + step_ * absl::Seconds(10),
+                                .sampling_period = absl::Seconds(10),
+                                .vms = vms},
+                               kReceived),
+                cloudscale::testing::IsOk());
+    int forecasts = 0;
+    for (const PublishedForecast& published :
+         engine_.TakeForecasts("host", kStart + step_ * absl::Seconds(10))) {
+      forecasts += published.id.vm_uuid.empty() ? 0 : 1;
+    }
+    return forecasts;
+  }
+
+  [[nodiscard]] int CountOf(absl::string_view model) const {
+    int count = 0;
+    engine_.Visit({}, [&](const Series& series) {
+      count += series.tracks().front().model()->name() == model ? 1 : 0;
+      return true;
+    });
+    return count;
+  }
+
+  [[nodiscard]] std::string States() const {
+    std::string states;
+    engine_.Visit({}, [&](const Series& series) {
+      states += EncodeState(series.ToState());
+      return true;
+    });
+    return states;
+  }
+
+ private:
+  PredictorEngine& engine_;
+  int step_ = 0;
+};
+
+TEST(PredictorEngineTest, AModelForAllIsTaughtToAFewSeriesAtATime) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  auto same = MakeEngine(OptionsWith("max"));
+  ManyVms vms(*engine);
+  ManyVms again(*same);
+  for (int i = 0; i < 20; ++i) {
+    vms.Step();
+    again.Step();
+  }
+  const auto selection = engine->SelectModel("", std::nullopt, "portfolio", false, true);
+  ASSERT_THAT(selection, cloudscale::testing::IsOk());
+  ASSERT_THAT(same->SelectModel("", std::nullopt, "portfolio", false, true),
+              cloudscale::testing::IsOk());
+  EXPECT_EQ(selection->series_count, ManyVms::kVms);
+  int taught = vms.CountOf("portfolio");
+  EXPECT_EQ(taught, PredictorEngine::kChangedAtOnce);
+  constexpr int kSeries = ManyVms::kVms + 1;  // and the host's sum
+  while (engine->waiting_count() > 0) {
+    EXPECT_EQ(vms.Step(), ManyVms::kVms);  // nobody waits for those that learn
+    again.Step();
+    const int now = vms.CountOf("portfolio");
+    EXPECT_LE(now - taught, PredictorEngine::kChangedPerBatch);
+    EXPECT_GT(now, taught);
+    taught = now;
+  }
+  EXPECT_EQ(taught, kSeries);
+  EXPECT_EQ(vms.States(), again.States());
+}
+
+TEST(PredictorEngineTest, P20StatesSavedWhileOthersWaitForTheModelGoOn) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  ManyVms vms(*engine);
+  for (int i = 0; i < 40; ++i) {
+    vms.Step();
+  }
+  ASSERT_THAT(engine->SelectModel("", std::nullopt, "portfolio", false, true),
+              cloudscale::testing::IsOk());
+  vms.Step();
+  ASSERT_GT(engine->waiting_count(), 0U);
+  auto next = MakeEngine(OptionsWith("portfolio"));
+  engine->Visit({}, [&](const Series& series) {
+    EXPECT_THAT(next->Import(series.id(), series.ToState(), true),
+                cloudscale::testing::IsOkAndHolds(true));
+    const Series* const taken =
+        next->Find(series.id().vm_uuid, series.id().host_id, series.id().resource);
+    EXPECT_EQ(taken->tracks().front().model()->name(), "portfolio");
+    EXPECT_EQ(taken->known_steps(), series.known_steps());
+    EXPECT_EQ(taken->History(10).size(), 10U);
+    EXPECT_TRUE(taken->is_warm());
+    return true;
+  });
+}
+
+TEST(PredictorEngineTest, ChoosingAgainWhileSomeWaitLeavesAllWithTheLastChoice) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  ManyVms vms(*engine);
+  for (int i = 0; i < 12; ++i) {
+    vms.Step();
+  }
+  for (const char* model : {"portfolio", "mean", "portfolio", "mean"}) {
+    ASSERT_THAT(engine->SelectModel("", std::nullopt, model, false, true),
+                cloudscale::testing::IsOk());
+    ASSERT_LE(engine->waiting_count(), static_cast<size_t>(ManyVms::kVms + 1));
+    vms.Step();
+  }
+  ASSERT_THAT(engine->SelectModel("vm-149", std::nullopt, "max", false, true),
+              cloudscale::testing::IsOk());
+  while (engine->waiting_count() > 0) {
+    vms.Step();
+  }
+  EXPECT_EQ(vms.CountOf("mean"), ManyVms::kVms);  // all but one, and the host's sum
+  EXPECT_EQ(vms.CountOf("max"), 1);
+}
+
 TEST(PredictorEngineTest, AnotherModelStartsWithWhatTheOneBeforeRemembers) {
   for (const char* first : {"portfolio", "cloudscale"}) {
     const char* second = std::string(first) == "portfolio" ? "max" : "portfolio";
