@@ -161,9 +161,9 @@ struct SeriesState {
 // Little-endian binary form with version and checksum, at most `kMaxStateBytes`.
 [[nodiscard]] std::string EncodeState(const SeriesState& state);
 
-// Reads the present version, version 2 and version 1, which knew nothing of online models. FAILED_PRECONDITION
-// for another version; DATA_LOSS for anything that `EncodeState` does not write: truncated,
-// altered, too large, or with numbers that are impossible.
+// Reads all versions up to the present one; version 1 knew nothing of online models.
+// FAILED_PRECONDITION for another version; DATA_LOSS for anything that `EncodeState` does not
+// write: truncated, altered, too large, or with numbers that are impossible.
 [[nodiscard]] absl::StatusOr<SeriesState> DecodeState(absl::string_view bytes);
 
 }  // namespace cloudscale::predictor

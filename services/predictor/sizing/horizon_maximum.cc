@@ -22,7 +22,8 @@ constexpr float kCorrection = 0.6F;
 
 HorizonMaximum::HorizonMaximum(int steps, int day_steps)
     : steps_(steps), spacing_((steps - 1) / static_cast<int>(kMaxInFlight) + 1) {
-  statement_weight_ = 1 / static_cast<float>((steps - 1) / spacing_ + 1);
+  const int overlapping = (steps - 1) / spacing_ + 1;
+  statement_weight_ = 1 / static_cast<float>(overlapping);
   const double day = static_cast<double>(day_steps) / spacing_;
   fading_ = 1 - GainOf(std::max(100.0, 3 * day));
   loss_gain_ = GainOf(std::max(50.0, day));
