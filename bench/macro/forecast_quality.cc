@@ -4,21 +4,20 @@
 // is a violation ratio, asked against got. Definitions: sim/backtest/metrics.h.
 //
 // forecast_quality [DIR] [--methods all|a,b] [--hold 1,6] [--loops open,closed]
-//                  [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json | --format markdown]
+//                  [--targets 0.01,0.02,0.05] [--large N] [--days N] [--jobs N]
+//                  [--json | --format markdown]
 // forecast_quality [DIR] --caps METHOD OUT.csv.gz [--hold 1] [--loops open] [--large N]
 //
 // DIR (default: $CLOUDSCALE_TRACES) holds `traces.csv.gz` (trace,t,value) and, if there is one,
 // `manifest.csv` (trace,pool,resource,…). `--large N` takes every N-th row of
-// `large_planetlab.csv.gz` (day,vm,p0,…: per cent of the VM at 5 minutes) instead. `--caps` writes
+// `large_planetlab.csv.gz` (day,vm,p0,…: per cent of the VM at 5 minutes) instead, `--days N` only
+// traces of at least so many days. `--caps` writes
 // the caps of one method, a row for each decision and a column for each knob: trace,t,k0,k1,…
 
 #include <unistd.h>
 #include <zlib.h>
 
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <map>
 #include <string>
 #include <thread>
 #include <utility>
@@ -29,102 +28,22 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "bench/macro/settings.h"
+#include "bench/macro/trace_set.h"
 #include "common/status/macros.h"
-#include "common/trace/line_source.h"
 #include "services/predictor/sizing/sizing_method.h"
 #include "sim/backtest/backtest.h"
 #include "sim/backtest/report.h"
-#include "sim/backtest/trace_csv.h"
 
 namespace cloudscale::bench {
 namespace {
 
 using backtest::DemandTrace;
-using Traces = std::vector<DemandTrace>;
 
 constexpr char kUsage[] =
     "forecast_quality [DIR] [--methods all|a,b] [--hold 1,6] [--loops open,closed]\n"
-    "                 [--targets 0.01,0.02,0.05] [--large N] [--jobs N] [--json | --format "
-    "markdown]\n"
+    "                 [--targets 0.01,0.02,0.05] [--large N] [--days N] [--jobs N]\n"
+    "                 [--json | --format markdown]\n"
     "forecast_quality [DIR] --caps METHOD OUT.csv.gz [--hold 1] [--loops open] [--large N]\n";
-constexpr char kDirectoryVariable[] = "CLOUDSCALE_TRACES";
-constexpr int64_t kMaxBytes = int64_t{4} << 30;
-// Idle VMs of the large set are left out: P99 below 3 % of the VM.
-constexpr double kMinPeak = 0.03;
-
-// The resource of each trace by the manifest's first and third column.
-absl::Status SetResources(const std::string& directory, Traces& traces) {
-  const std::string path = directory + "/manifest.csv";
-  if (!std::filesystem::exists(path)) {
-    return absl::OkStatus();
-  }
-  CS_ASSIGN_OR_RETURN(trace::LineSource source, trace::LineSource::Open(path, kMaxBytes));
-  std::map<std::string, bool> is_memory;
-  absl::string_view line;
-  while (true) {
-    CS_ASSIGN_OR_RETURN(const bool has_line, source.Next(line));
-    if (!has_line) {
-      break;
-    }
-    const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(',', 3));
-    if (fields.size() < 3) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ":", source.line_number(), ": expected trace,pool,resource,…"));
-    }
-    is_memory[std::string(fields[0])] = fields[2] == "mem";
-  }
-  for (DemandTrace& trace : traces) {
-    trace.resource =
-        is_memory[trace.name] ? predictor::Resource::kMemory : predictor::Resource::kCpu;
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Traces> ReadLarge(const std::string& directory, int64_t every) {
-  const std::string path = directory + "/large_planetlab.csv.gz";
-  CS_ASSIGN_OR_RETURN(trace::LineSource source, trace::LineSource::Open(path, kMaxBytes));
-  Traces traces;
-  absl::string_view line;
-  CS_RETURN_IF_ERROR(source.Next(line).status());
-  for (int64_t row = 0;; ++row) {
-    CS_ASSIGN_OR_RETURN(const bool has_line, source.Next(line));
-    if (!has_line) {
-      return traces;
-    }
-    if (row % every != 0) {
-      continue;
-    }
-    const std::vector<absl::string_view> fields = absl::StrSplit(line, ',');
-    DemandTrace trace{.name = absl::StrCat(fields[0], "/", fields.size() > 1 ? fields[1] : ""),
-                      .step_seconds = 300,
-                      .demand = {}};
-    for (size_t i = 2; i < fields.size(); ++i) {
-      double percent = 0;
-      if (!absl::SimpleAtod(fields[i], &percent) || !(percent >= 0 && percent <= 100)) {
-        return absl::InvalidArgumentError(absl::StrCat(path, ":", source.line_number(), ": column ",
-                                                       i + 1, ": found '", fields[i],
-                                                       "', expected 0 to 100"));
-      }
-      trace.demand.push_back(percent / 100);
-    }
-    if (backtest::Percentile(trace.demand, 99) >= kMinPeak) {
-      traces.push_back(std::move(trace));
-    }
-  }
-}
-
-absl::StatusOr<Traces> ReadDirectory(const std::string& directory, int64_t large) {
-  if (directory.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "no traces: give a directory with traces.csv.gz, or set $", kDirectoryVariable));
-  }
-  if (large > 0) {
-    return ReadLarge(directory, large);
-  }
-  CS_ASSIGN_OR_RETURN(Traces traces, backtest::ReadTraceCsv(directory + "/traces.csv.gz"));
-  CS_RETURN_IF_ERROR(SetResources(directory, traces));
-  return traces;
-}
 
 template <typename T, typename Parse>
 absl::StatusOr<std::vector<T>> List(const Settings& settings, const std::string& name,
@@ -191,8 +110,7 @@ absl::Status WriteCaps(const Traces& traces, const predictor::SizingMethod& meth
 }
 
 absl::Status Run(int argc, char** argv) {
-  const char* const variable = std::getenv(kDirectoryVariable);
-  std::string directory = variable == nullptr ? "" : variable;
+  std::string directory = DefaultTraceDirectory();
   std::string caps_method;
   std::string caps_path;
   std::vector<char*> rest = {argv[0]};
@@ -219,6 +137,7 @@ absl::Status Run(int argc, char** argv) {
                      {"loops", "open,closed"},
                      {"targets", "0.01,0.02,0.05"},
                      {"large", "0"},
+                     {"days", "0"},
                      {"format", "text"},
                      {"jobs", absl::StrCat(std::max(1U, std::thread::hardware_concurrency()))}});
   CS_RETURN_IF_ERROR(settings.Parse(static_cast<int>(rest.size()), rest.data()));
@@ -238,8 +157,9 @@ absl::Status Run(int argc, char** argv) {
                           registry, caps_method.empty() ? std::vector<std::string>(absl::StrSplit(
                                                               settings.Text("methods"), ','))
                                                         : std::vector<std::string>{caps_method}));
-  CS_ASSIGN_OR_RETURN(const Traces traces,
-                      ReadDirectory(directory, static_cast<int64_t>(settings.Number("large"))));
+  CS_ASSIGN_OR_RETURN(Traces traces,
+                      ReadTraceSet(directory, static_cast<int64_t>(settings.Number("large"))));
+  KeepLong(settings.Number("days"), traces);
   if (!caps_method.empty()) {
     return WriteCaps(traces, *options.methods.front(), caps_path, options.holds.front(),
                      options.loops.front());

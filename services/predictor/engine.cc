@@ -94,6 +94,7 @@ absl::StatusOr<PredictorEngine::IngestResult> PredictorEngine::Ingest(const Obse
   host->last_seen = time;
   host->last_received = received_at;
   ForgetOld(received_at);
+  ChangeWaiting(kChangedPerBatch);
 
   const int64_t step = StepIndex(time, options_.step);
   Observation sums[kResourceCount];

@@ -103,7 +103,11 @@ class PredictorEngine {
   // without a choice of their own. nullopt = both resources. `may_promote`: as soon as a shadow is
   // better than the model in use by the margin of the options, they change places. NOT_FOUND for an
   // unknown model, RESOURCE_EXHAUSTED when the VM is new and there is no room. `apply` false only
-  // answers.
+  // answers. Of all series, kChangedAtOnce change their models at once and kChangedPerBatch with
+  // each batch taken, so that what a model learns from the steps known holds up no forecast; the
+  // others go on with the models they have, and a saved state of theirs is that of these.
+  static constexpr int kChangedAtOnce = 16;
+  static constexpr int kChangedPerBatch = 4;
   absl::StatusOr<Selection> SelectModel(absl::string_view vm_uuid, std::optional<Resource> resource,
                                         absl::string_view model, bool is_shadow, bool apply,
                                         bool may_promote = false);
@@ -141,6 +145,8 @@ class PredictorEngine {
   [[nodiscard]] int64_t series_count() const { return series_count_; }
   [[nodiscard]] int64_t refused_count() const { return refused_count_; }
   [[nodiscard]] int64_t promotion_count() const { return promotion_count_; }
+  // Series that have yet to change to the model chosen for all; some may be gone.
+  [[nodiscard]] size_t waiting_count() const { return waiting_.size() - next_waiting_; }
 
  private:
   struct Choice {
@@ -192,6 +198,8 @@ class PredictorEngine {
   static void ApplyTarget(const Target& target, absl::Time now, Series& series);
   static void UseShadowOf(const Choice& choice, const Choice& fallback, Series& series);
   int64_t ApplyChoice(Vm& vm, size_t resource);
+  // Lets the next so many series that wait for it change their models.
+  void ChangeWaiting(int count);
   void ForgetOld(MonoTime now);
 
   const PredictorOptions options_;
@@ -204,6 +212,8 @@ class PredictorEngine {
   int64_t refused_count_ = 0;
   int64_t promotion_count_ = 0;
   FleetExperience experience_;
+  std::vector<std::weak_ptr<Series>> waiting_;
+  size_t next_waiting_ = 0;
   std::optional<MonoTime> last_cleaning_;
 };
 

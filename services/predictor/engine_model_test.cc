@@ -1,5 +1,7 @@
 // Models of a series: chosen, in shadow, promoted, saved.
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -254,7 +256,7 @@ TEST(PredictorEngineTest, P1ForecastIsHeldOverARestartWithOtherHorizons) {
   options.horizons = {1, 10, 60};
   auto first = MakeEngine(options);
   Feeder feeder(*first);
-  const auto before = feeder.Steps(300, [](int step) { return step == 298 ? 5.0 : 1.0; });
+  const auto before = feeder.Steps(300, [](int step) { return step >= 290 ? 5.0 : 1.0; });
   ASSERT_TRUE(before.has_value());
   options.horizons = {1, 10, 60, 1080};
   auto second = MakeEngine(options);
@@ -272,6 +274,137 @@ TEST(PredictorEngineTest, P1ForecastIsHeldOverARestartWithOtherHorizons) {
   for (size_t i = 0; i < before->quantiles.size(); ++i) {
     EXPECT_GE(next->quantiles[i], before->quantiles[i]);
   }
+}
+
+// --- One model for all ---
+
+class ManyVms {
+ public:
+  static constexpr int kVms = 150;
+  explicit ManyVms(PredictorEngine& engine) : engine_(engine) {}
+
+  // One sample of every VM, each the only one of its step; returns how many VMs were forecast.
+  int Step() {
+    std::vector<std::string> names;
+    for (int i = 0; i < kVms; ++i) {
+      names.push_back("vm-" + std::to_string(i));
+    }
+    std::vector<VmObservation> vms;
+    for (int i = 0; i < kVms; ++i) {
+      vms.push_back({.vm_uuid = names[static_cast<size_t>(i)],
+                     .resource = {Fresh(1.0 + (step_ + i) % 3), Observation()}});
+    }
+    ++step_;
+    EXPECT_THAT(engine_.Ingest({.host_id = "host",
+                                .sequence = step_,
+                                .time = kStart + step_ * absl::Seconds(10),
+                                .sampling_period = absl::Seconds(10),
+                                .vms = vms},
+                               kReceived),
+                cloudscale::testing::IsOk());
+    int forecasts = 0;
+    for (const PublishedForecast& published :
+         engine_.TakeForecasts("host", kStart + step_ * absl::Seconds(10))) {
+      forecasts += published.id.vm_uuid.empty() ? 0 : 1;
+    }
+    return forecasts;
+  }
+
+  [[nodiscard]] int CountOf(absl::string_view model) const {
+    int count = 0;
+    engine_.Visit({}, [&](const Series& series) {
+      count += series.tracks().front().model()->name() == model ? 1 : 0;
+      return true;
+    });
+    return count;
+  }
+
+  [[nodiscard]] std::string States() const {
+    std::string states;
+    engine_.Visit({}, [&](const Series& series) {
+      states += EncodeState(series.ToState());
+      return true;
+    });
+    return states;
+  }
+
+ private:
+  PredictorEngine& engine_;
+  int step_ = 0;
+};
+
+TEST(PredictorEngineTest, AModelForAllIsTaughtToAFewSeriesAtATime) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  auto same = MakeEngine(OptionsWith("max"));
+  ManyVms vms(*engine);
+  ManyVms again(*same);
+  for (int i = 0; i < 20; ++i) {
+    vms.Step();
+    again.Step();
+  }
+  const auto selection = engine->SelectModel("", std::nullopt, "portfolio", false, true);
+  ASSERT_THAT(selection, cloudscale::testing::IsOk());
+  ASSERT_THAT(same->SelectModel("", std::nullopt, "portfolio", false, true),
+              cloudscale::testing::IsOk());
+  EXPECT_EQ(selection->series_count, ManyVms::kVms);
+  int taught = vms.CountOf("portfolio");
+  EXPECT_EQ(taught, PredictorEngine::kChangedAtOnce);
+  constexpr int kSeries = ManyVms::kVms + 1;  // and the host's sum
+  while (engine->waiting_count() > 0) {
+    EXPECT_EQ(vms.Step(), ManyVms::kVms);  // nobody waits for those that learn
+    again.Step();
+    const int now = vms.CountOf("portfolio");
+    EXPECT_LE(now - taught, PredictorEngine::kChangedPerBatch);
+    EXPECT_GT(now, taught);
+    taught = now;
+  }
+  EXPECT_EQ(taught, kSeries);
+  EXPECT_EQ(vms.States(), again.States());
+}
+
+TEST(PredictorEngineTest, P20StatesSavedWhileOthersWaitForTheModelGoOn) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  ManyVms vms(*engine);
+  for (int i = 0; i < 40; ++i) {
+    vms.Step();
+  }
+  ASSERT_THAT(engine->SelectModel("", std::nullopt, "portfolio", false, true),
+              cloudscale::testing::IsOk());
+  vms.Step();
+  ASSERT_GT(engine->waiting_count(), 0U);
+  auto next = MakeEngine(OptionsWith("portfolio"));
+  engine->Visit({}, [&](const Series& series) {
+    EXPECT_THAT(next->Import(series.id(), series.ToState(), true),
+                cloudscale::testing::IsOkAndHolds(true));
+    const Series* const taken =
+        next->Find(series.id().vm_uuid, series.id().host_id, series.id().resource);
+    EXPECT_EQ(taken->tracks().front().model()->name(), "portfolio");
+    EXPECT_EQ(taken->known_steps(), series.known_steps());
+    EXPECT_EQ(taken->History(10).size(), 10U);
+    EXPECT_TRUE(taken->is_warm());
+    return true;
+  });
+}
+
+TEST(PredictorEngineTest, ChoosingAgainWhileSomeWaitLeavesAllWithTheLastChoice) {
+  auto engine = MakeEngine(OptionsWith("max"));
+  ManyVms vms(*engine);
+  for (int i = 0; i < 12; ++i) {
+    vms.Step();
+  }
+  for (const char* model : {"portfolio", "mean", "portfolio", "mean"}) {
+    ASSERT_THAT(engine->SelectModel("", std::nullopt, model, false, true),
+                cloudscale::testing::IsOk());
+    ASSERT_LE(engine->waiting_count(), static_cast<size_t>(ManyVms::kVms + 1));
+    vms.Step();
+  }
+  ASSERT_THAT(engine->SelectModel("vm-149", std::nullopt, "max", false, true),
+              cloudscale::testing::IsOk());
+  while (engine->waiting_count() > 0) {
+    vms.Step();
+  }
+  EXPECT_EQ(vms.CountOf("mean"), ManyVms::kVms);  // all but one, and the host's sum
+  EXPECT_EQ(vms.CountOf("max"), 1);
 }
 
 TEST(PredictorEngineTest, AnotherModelStartsWithWhatTheOneBeforeRemembers) {
@@ -411,6 +544,30 @@ TEST(PredictorEngineTest, P20StateOfTheFirstVersionIsReadAndTheNewDefaultGoesOnW
   EXPECT_THAT(*series->forecast()->advised,
               ::testing::AllOf(::testing::Ge(2.9), ::testing::Le(3.6)));
   EXPECT_EQ(series->History(100).size(), 33U);
+}
+
+// Before quantiles were corrected by how often they were exceeded.
+TEST(PredictorEngineTest, P20StateOfTheSecondVersionIsReadWithAllThatItHasLearnt) {
+  std::ifstream file(std::string(CLOUDSCALE_STATES) + "/second_version", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+  ASSERT_GT(bytes.size(), 4U);
+  ASSERT_EQ(bytes[4], 2);
+  const auto state = DecodeState(bytes);
+  ASSERT_THAT(state, cloudscale::testing::IsOk());
+  auto engine = MakeEngine(OptionsWith("portfolio"));
+  ASSERT_THAT(engine->Import({"vm-1", "host", Resource::kCpu}, *state, true),
+              cloudscale::testing::IsOkAndHolds(true));
+  const Series* series = engine->Find("vm-1", "", Resource::kCpu);
+  EXPECT_EQ(series->known_steps(), 149);
+  EXPECT_EQ(series->History(5000).size(), static_cast<size_t>(series->known_steps()));
+  // It hands on the same in the present form.
+  const auto again = DecodeState(EncodeState(series->ToState()));
+  ASSERT_THAT(again, cloudscale::testing::IsOk());
+  EXPECT_GT(again->tracks[0].online.size(), state->tracks[0].online.size());
+  auto next = MakeEngine(OptionsWith("portfolio"));
+  ASSERT_THAT(next->Import({"vm-1", "host", Resource::kCpu}, *again, true),
+              cloudscale::testing::IsOkAndHolds(true));
+  EXPECT_EQ(next->Find("vm-1", "", Resource::kCpu)->History(5000), series->History(5000));
 }
 
 TEST(PredictorEngineTest, P14DamagedModelStateIsRefusedAndChangesNothing) {

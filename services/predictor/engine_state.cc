@@ -220,6 +220,20 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
       chosen != nullptr || is_shadow ? chosen : registry_.Find(options_.model);
   selection.previous_model = name_of(slot_of(first_default));
   selection.model = name_of(fallback);
+  if (apply) {
+    // Those that wait still come first, lest choosing often keeps the last ones waiting for ever.
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(next_waiting_));
+    next_waiting_ = 0;
+  }
+  std::set<const Series*> known;
+  for (const std::weak_ptr<Series>& waiting : waiting_) {
+    known.insert(waiting.lock().get());
+  }
+  const auto wait = [&](const std::shared_ptr<Series>& series) {
+    if (apply && known.count(series.get()) == 0) {
+      waiting_.push_back(series);
+    }
+  };
   for (const size_t r : indices) {
     if (apply) {
       slot_of(defaults_[r]) = fallback;
@@ -228,19 +242,42 @@ absl::StatusOr<PredictorEngine::Selection> PredictorEngine::SelectModel(
     for (auto& [uuid, vm] : vms_) {
       if (slot_of(vm->choice[r]) == nullptr && vm->series[r] != nullptr) {
         ++selection.series_count;
-        if (apply) {
-          ApplyChoice(*vm, r);
-        }
+        wait(vm->series[r]);
       }
     }
     for (auto& [id, host] : hosts_) {
-      if (host->sum[r] != nullptr && apply) {
-        host->sum[r]->UseModel(defaults_[r].model);
-        UseShadowOf({}, defaults_[r], *host->sum[r]);
+      if (host->sum[r] != nullptr) {
+        wait(host->sum[r]);
       }
     }
   }
+  if (apply) {
+    ChangeWaiting(kChangedAtOnce);
+  }
   return selection;
+}
+
+void PredictorEngine::ChangeWaiting(int count) {
+  while (count > 0 && next_waiting_ < waiting_.size()) {
+    const std::shared_ptr<Series> series = waiting_[next_waiting_++].lock();
+    // What has been forgotten, or replaced by what was imported, is not known any more.
+    if (series == nullptr ||
+        FindShared(series->id().vm_uuid, series->id().host_id, series->id().resource) != series) {
+      continue;
+    }
+    --count;
+    const auto resource = static_cast<size_t>(series->id().resource);
+    if (const auto vm = vms_.find(series->id().vm_uuid); vm != vms_.end()) {
+      ApplyChoice(*vm->second, resource);
+    } else {
+      series->UseModel(defaults_[resource].model);
+      UseShadowOf({}, defaults_[resource], *series);
+    }
+  }
+  if (next_waiting_ == waiting_.size()) {
+    waiting_.clear();
+    next_waiting_ = 0;
+  }
 }
 
 PredictorEngine::RetrainResult PredictorEngine::Retrain(const std::vector<std::string>& vm_uuids,

@@ -150,23 +150,19 @@ void PortfolioForecaster::Forecast(ModelOutput& output) {
     output.reason.experts[i] = order[i];
     output.reason.expert_shares[i] = static_cast<double>(share(order[i]));
   }
-  std::vector<double>& values = output.path;  // as scratch
-  values.resize(ratios_.size());
-  size_t long_horizon = 0;
-  for (const int horizon : traits_.horizons) {
-    if (horizon == 1) {
-      for (size_t r = 0; r < ratios_.size(); ++r) {
-        values[r] = portfolio_->QuantileRatio(ratios_[r]);
-      }
-    } else {
-      portfolio_->MaximumQuantileRatios(long_horizon++, ratios_, absl::MakeSpan(values));
-    }
-    for (size_t r = 0, own = 0; r < ratios_.size(); ++r) {
+  std::vector<double>& values = output.path;  // as scratch: of the next step, then of the longer
+  const size_t count = ratios_.size();
+  const size_t unasked = traits_.horizons.front() == 1 ? 0 : 1;
+  values.resize((traits_.horizons.size() + unasked) * count);
+  portfolio_->QuantileRatios(ratios_, absl::MakeSpan(values));
+  for (size_t h = unasked; h < traits_.horizons.size() + unasked; ++h) {
+    for (size_t r = 0, own = 0; r < count; ++r) {
+      const double value = in_units(values[h * count + r]);
       if (ratios_[r] == kMedian) {
-        output.expected.push_back(in_units(values[r]));
+        output.expected.push_back(value);
       }
       if (own < traits_.ratios.size() && ratios_[r] == traits_.ratios[own]) {
-        output.quantiles.push_back(in_units(values[r]));
+        output.quantiles.push_back(value);
         ++own;
       }
     }
@@ -248,9 +244,19 @@ std::string PortfolioForecaster::Save() const {
 }
 
 bool PortfolioForecaster::Load(absl::string_view bytes) {
+  // The forms differ in length, so that at most one of them fits.
+  for (int32_t format = kStateFormatVersion; format >= kFirstWithPortfolio; --format) {
+    if (LoadFormat(bytes, format)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool PortfolioForecaster::LoadFormat(absl::string_view bytes, int32_t format) {
   PortfolioForecaster loaded(traits_);
   loaded.SetTarget(target_, price_factor_);
-  StateReader reader(bytes);
+  StateReader reader(bytes, format);
   double scale = 0;
   std::vector<int> horizons;  // the list may be another now
   reader(scale, loaded.capacity_, loaded.youth_price_factor_, loaded.age_, loaded.advised_,

@@ -31,6 +31,7 @@ class PortfolioForecaster final : public OnlineForecaster {
   [[nodiscard]] size_t bytes() const override;
 
  private:
+  [[nodiscard]] bool LoadFormat(absl::string_view bytes, int32_t format);
   void Start(double scale, absl::Span<const int> long_horizons);
   void ApplyPrice();
   void JudgeYouth(const StepDemand& step);

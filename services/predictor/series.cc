@@ -1,6 +1,7 @@
 #include "services/predictor/series.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "common/check/check.h"
@@ -400,26 +401,6 @@ double Series::MedianOf(const std::vector<double>& quantiles, size_t horizon) co
   return quantiles[horizon * ratios.size() + nearest];
 }
 
-void Series::HoldAtLeast(const SeriesForecast& before, SeriesForecast& forecast) const {
-  const auto hold = [&forecast](double held, double& value) {
-    if (held > value) {
-      value = held;
-      forecast.is_held = true;
-    }
-  };
-  for (size_t i = 0; i < std::min(before.expected.size(), forecast.expected.size()); ++i) {
-    hold(before.expected[i], forecast.expected[i]);
-  }
-  for (size_t i = 0; i < std::min(before.quantiles.size(), forecast.quantiles.size()); ++i) {
-    hold(before.quantiles[i], forecast.quantiles[i]);
-  }
-  if (before.advised && forecast.advised) {
-    hold(*before.advised, *forecast.advised);
-  }
-  hold(before.padding.burst, forecast.padding.burst);
-  hold(before.padding.remedial, forecast.padding.remedial);
-}
-
 double Series::AllocationOf(const Track& track, const ModelOutput& output, size_t horizon,
                             double burst) const {
   if (track.online() != nullptr && horizon == 0 && output.advised) {
@@ -438,31 +419,49 @@ void Series::Commit(const ForecastJob& job, absl::Time made_at) {
       (forecast_ && forecast_->after_step > job.after_step)) {
     return;  // overtaken
   }
-  SeriesForecast next;
+  const bool holds = forecast_ && (last_is_incomplete_ || recovering_steps_ > 0 || held_steps_ > 0);
+  // In place, so that nothing is allocated once the buffers are there.
+  SeriesForecast& forecast = forecast_ ? *forecast_ : forecast_.emplace();
   const ModelOutput& output = job.outputs.front();
-  next.model = job.models.front();
-  next.reason = output.reason;
-  next.made_at = made_at;
-  next.based_on_time = job.based_on_time;
-  next.based_on_sequence = job.based_on_sequence;
-  next.after_step = job.after_step;
-  next.is_warm = is_warm();
-  next.expected = output.expected;
-  next.quantiles = output.quantiles;
-  if (tracks_.front().online() == nullptr) {
-    next.padding = {.burst = job.burst, .remedial = tracks_.front().remedial().Compute()};
-  }
-  next.advised = output.advised;
-  next.violation_price = output.violation_price;
-  if (forecast_ && (last_is_incomplete_ || recovering_steps_ > 0 || held_steps_ > 0)) {
-    HoldAtLeast(*forecast_, next);
-  }
-  forecast_ = std::move(next);
+  forecast.model = job.models.front();
+  forecast.reason = output.reason;
+  forecast.made_at = made_at;
+  forecast.based_on_time = job.based_on_time;
+  forecast.based_on_sequence = job.based_on_sequence;
+  forecast.after_step = job.after_step;
+  forecast.is_warm = is_warm();
+  forecast.is_held = false;
+  const auto take = [&](double next, double& value) {
+    const bool is_kept = holds && value > next;
+    forecast.is_held = forecast.is_held || is_kept;
+    value = is_kept ? value : next;
+  };
+  const auto take_all = [&](const std::vector<double>& next, std::vector<double>& values) {
+    values.resize(next.size());  // new ones are zero, which holds nothing
+    for (size_t i = 0; i < next.size(); ++i) {
+      take(next[i], values[i]);
+    }
+  };
+  const auto take_optional = [&](const std::optional<double>& next, std::optional<double>& value) {
+    if (next && value) {
+      take(*next, *value);
+    } else {
+      value = next;
+    }
+  };
+  take_all(output.expected, forecast.expected);
+  take_all(output.quantiles, forecast.quantiles);
+  const bool is_padded = tracks_.front().online() == nullptr;
+  take(is_padded ? job.burst : 0, forecast.padding.burst);
+  take(is_padded ? tracks_.front().remedial().Compute() : 0, forecast.padding.remedial);
+  take_optional(output.advised, forecast.advised);
+  forecast.violation_price = output.violation_price;
   if (!last_step_ || job.after_step != *last_step_) {
     return;  // the next step has passed already, so there is nothing left to judge fairly
   }
   const size_t ratios = options_->ratios.size();
-  std::vector<HorizonStatement> statements(options_->horizons.size());
+  std::array<HorizonStatement, kMaxHorizons> all_statements;
+  const auto statements = absl::MakeSpan(all_statements).subspan(0, options_->horizons.size());
   for (size_t t = 0; t < tracks_.size() && t < job.models.size(); ++t) {
     if (tracks_[t].model() != job.models[t]) {
       continue;

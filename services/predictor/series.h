@@ -174,7 +174,6 @@ class Series {
   // Demand that an online model of the state remembers.
   [[nodiscard]] std::vector<double> RememberedBy(const SeriesState& state,
                                                  const ModelRegistry& registry) const;
-  void HoldAtLeast(const SeriesForecast& before, SeriesForecast& forecast) const;
 
   SeriesId id_;
   const PredictorOptions* options_;

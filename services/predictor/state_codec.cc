@@ -5,7 +5,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "services/predictor/sizing/state_archive.h"
 
 namespace cloudscale::predictor {
 namespace {

@@ -9,11 +9,11 @@
 #include "absl/strings/string_view.h"
 #include "services/predictor/challenge.h"
 #include "services/predictor/padding.h"
+#include "services/predictor/sizing/state_archive.h"
 #include "services/predictor/track.h"
 
 namespace cloudscale::predictor {
 
-inline constexpr int32_t kStateFormatVersion = 2;
 inline constexpr size_t kMaxStateBytes = size_t{64} * 1024;
 // Parts of a state, such that the whole stays below the bound.
 inline constexpr size_t kMaxStateHistory = 2048;
@@ -161,9 +161,9 @@ struct SeriesState {
 // Little-endian binary form with version and checksum, at most `kMaxStateBytes`.
 [[nodiscard]] std::string EncodeState(const SeriesState& state);
 
-// Reads the present version and version 1, which knew nothing of online models. FAILED_PRECONDITION
-// for another version; DATA_LOSS for anything that `EncodeState` does not write: truncated,
-// altered, too large, or with numbers that are impossible.
+// Reads all versions up to the present one; version 1 knew nothing of online models.
+// FAILED_PRECONDITION for another version; DATA_LOSS for anything that `EncodeState` does not
+// write: truncated, altered, too large, or with numbers that are impossible.
 [[nodiscard]] absl::StatusOr<SeriesState> DecodeState(absl::string_view bytes);
 
 }  // namespace cloudscale::predictor

@@ -33,7 +33,13 @@ void AnalogMemory::Observe(float value) {
   newest_ = static_cast<int32_t>((static_cast<size_t>(newest_) + kMoments - 1) % kMoments);
   const auto held = static_cast<uint16_t>(std::lround(std::clamp(value, 0.0F, 1.0F) / kUnit));
   const auto present = static_cast<float>(held);
-  values_[static_cast<size_t>(newest_)] = held;
+  const ValueGrid& grid = ValueGrid::Get();
+  uint16_t& place = values_[static_cast<size_t>(newest_)];
+  if (count_ == static_cast<int32_t>(kMoments)) {
+    --counts_[grid.CellOf(ValueOf(place))];
+  }
+  place = held;
+  ++counts_[grid.CellOf(ValueOf(held))];
   count_ = std::min<int32_t>(count_ + 1, kMoments);
   if (count_ > 2) {
     // An age that enters has no past to compare; it starts as far off as its neighbour.
@@ -94,22 +100,20 @@ float AnalogMemory::Forecast(int steps, const GridDistribution& fallback, GridDi
   return total;
 }
 
-void AnalogMemory::Marginal(const GridDistribution& fallback, GridDistribution& levels) const {
+void AnalogMemory::Count() {
   const ValueGrid& grid = ValueGrid::Get();
-  // While the ring is not full, the values are those from `newest_` on.
-  const auto first = static_cast<size_t>(newest_);
-  const auto last = std::min(first + static_cast<size_t>(count_), kMoments);
-  std::array<uint16_t, ValueGrid::kSize + 1> counts{};
-  for (size_t i = first; i < last; ++i) {
-    ++counts[grid.CellOf(ValueOf(values_[i]))];
+  counts_ = {};
+  // A reader calls it for what may not be valid.
+  for (size_t age = 0; age < std::min(kMoments, static_cast<size_t>(std::max(0, count_))); ++age) {
+    ++counts_[grid.CellOf(at_age(age))];
   }
-  for (size_t i = 0; i < static_cast<size_t>(count_) - (last - first); ++i) {
-    ++counts[grid.CellOf(ValueOf(values_[i]))];
-  }
+}
+
+void AnalogMemory::Marginal(const GridDistribution& fallback, GridDistribution& levels) const {
   const float scale = 1 / static_cast<float>(count_ + 1);
   int sum = 0;
   for (size_t i = 0; i < ValueGrid::kSize; ++i) {
-    sum += counts[i];
+    sum += counts_[i];
     levels[i] = (static_cast<float>(sum) + fallback[i]) * scale;
   }
 }
@@ -127,6 +131,7 @@ void AnalogMemory::Rescale(float factor) {
   for (uint16_t& value : values_) {
     value = static_cast<uint16_t>(std::lround(static_cast<float>(value) * factor));
   }
+  Count();
   for (float& distance : distances_) {
     distance *= factor * factor;
   }

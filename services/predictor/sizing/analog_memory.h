@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "services/predictor/sizing/value_grid.h"
 
@@ -17,7 +18,7 @@ namespace cloudscale::predictor {
 // bandwidth b follows the series so that about kNeighbours moments count in full.
 // Source: nearest-neighbour prediction by delay embedding (Farmer and Sidorowich, 1987) with a
 // kernel, updated recursively. Values are parts of the capacity. Values are kept in 65535 parts.
-// State: 6 KiB. Thread safety: thread-compatible.
+// State: 6.5 KiB. Thread safety: thread-compatible.
 class AnalogMemory {
  public:
   static constexpr size_t kMoments = 1024;
@@ -35,6 +36,9 @@ class AnalogMemory {
   // Distribution of all remembered values, each counting the same, and `fallback` as one more.
   void Marginal(const GridDistribution& fallback, GridDistribution& levels) const;
 
+  // Of all remembered values.
+  [[nodiscard]] const ValueCounts& counts() const { return counts_; }
+
   [[nodiscard]] size_t size() const { return static_cast<size_t>(count_); }
   // Value so many steps before the newest; age < size().
   [[nodiscard]] float at_age(size_t age) const {
@@ -48,10 +52,14 @@ class AnalogMemory {
   static void Visit(Self& self, Archive& archive) {
     archive(self.values_, self.distances_, self.log_bandwidth_, self.newest_, self.count_);
     archive.Require(self.is_valid());
+    if constexpr (!std::is_const_v<Self>) {
+      self.Count();
+    }
   }
 
  private:
   [[nodiscard]] bool is_valid() const;
+  void Count();
 
   static constexpr float kFading = 0.9F;
   static constexpr float kNeighbours = 16;
@@ -61,6 +69,7 @@ class AnalogMemory {
   [[nodiscard]] static float ValueOf(uint16_t held) { return kUnit * static_cast<float>(held); }
 
   std::array<uint16_t, kMoments> values_{};  // ring; newest_ is the newest, then older ones
+  ValueCounts counts_{};  // of the values; kept along, since each forecast needs it
   std::array<float, kMoments> distances_{};  // by age; [0] unused
   float log_bandwidth_ = -2;
   int32_t newest_ = 0;

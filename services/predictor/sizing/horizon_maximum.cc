@@ -3,14 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "services/predictor/sizing/record_law.h"
+
 namespace cloudscale::predictor {
 namespace {
 
 constexpr float kJudgedQuantile = 0.9F;
 constexpr float kSharpness = 8;
 constexpr float kLeastWeight = 1e-3F;
-// Horizons that must have ended until what was learnt counts as much as what the next step says.
-constexpr float kDoubt = 8;
+// Horizons without overlap that must have ended until they count as much as what was known before.
+constexpr float kDoubt = 30;
 // What a retrain leaves of the residuals.
 constexpr float kKeptCount = 16;
 // Part of the last error of yesterday's value that is corrected.
@@ -20,6 +22,8 @@ constexpr float kCorrection = 0.6F;
 
 HorizonMaximum::HorizonMaximum(int steps, int day_steps)
     : steps_(steps), spacing_((steps - 1) / static_cast<int>(kMaxInFlight) + 1) {
+  const int overlapping = (steps - 1) / spacing_ + 1;
+  statement_weight_ = 1 / static_cast<float>(overlapping);
   const double day = static_cast<double>(day_steps) / spacing_;
   fading_ = 1 - GainOf(std::max(100.0, 3 * day));
   loss_gain_ = GainOf(std::max(50.0, day));
@@ -51,13 +55,17 @@ HorizonMaximum::Points HorizonMaximum::PointsOf(const Hints& hints) const {
           std::clamp(hints.daily + kCorrection * daily_error_, 0.0F, 1.0F)};
 }
 
-void HorizonMaximum::State(const Hints& hints) {
+void HorizonMaximum::State(const Hints& hints, const GridDistribution* below) {
   const Points points = PointsOf(hints);
   Statement& statement = in_flight_[in_flight_count_++];
   statement = {.daily = hints.daily, .points = points};
   for (size_t e = 0; e < kPoints; ++e) {
     experts_[e].Point(points[e]);
     statement.judged[e] = std::clamp(experts_[e].Quantile(kJudgedQuantile), 0.0F, 1.0F);
+  }
+  if (below != nullptr) {
+    statement.has_ladder = true;
+    statement.ladder = QuantileCalibration::LadderOf(*below);
   }
   since_statement_ = 0;
 }
@@ -69,12 +77,16 @@ void HorizonMaximum::Judge(const Statement& statement) {
     experts_[e].Point(statement.points[e]);
     experts_[e].Observe(statement.largest, fading_);
   }
+  if (statement.has_ladder) {
+    calibration_.Observe(statement.largest, statement.ladder, statement_weight_, fading_);
+  }
   daily_error_ = statement.largest - statement.daily;
   judged_count_ = std::min(judged_count_ + 1, 1e6F);
 }
 
 void HorizonMaximum::Distribution(const Hints& hints, const GridDistribution& next_step,
-                                  GridDistribution& below) {
+                                  const ValueCounts& seen, GridDistribution& below,
+                                  int seen_steps) {
   const Points points = PointsOf(hints);
   float least = losses_[0].value();
   for (const FadingMean& loss : losses_) {
@@ -87,17 +99,20 @@ void HorizonMaximum::Distribution(const Hints& hints, const GridDistribution& ne
     weights[e] = weights[e] < kLeastWeight ? 0 : weights[e];
     total += weights[e];
   }
-  const float learnt = judged_count_ / (judged_count_ + kDoubt);
+  const float ended = judged_count_ * statement_weight_;
+  const float learnt = ended / (ended + kDoubt);
+  GridDistribution own;
+  LargestBySeen((steps_ - 1) / seen_steps + 1, seen, own);
   below = next_step;
   for (int independent = 1; independent * independent < steps_; independent *= 2) {
     for (float& probability : below) {
       probability *= probability;
     }
   }
-  for (float& probability : below) {
-    probability *= 1 - learnt;
+  const float unlearnt = 0.5F * (1 - learnt);
+  for (size_t k = 0; k < ValueGrid::kSize; ++k) {
+    below[k] = unlearnt * (below[k] + own[k]);
   }
-  GridDistribution own;
   for (size_t e = 0; e < kPoints; ++e) {
     const float weight = learnt * weights[e] / total;
     if (weight == 0) {
@@ -124,6 +139,7 @@ void HorizonMaximum::Rescale(float factor) {
       statement.points[e] *= factor;
       statement.judged[e] *= factor;
     }
+    QuantileCalibration::Rescale(factor, statement.ladder);
   }
 }
 
@@ -132,6 +148,7 @@ void HorizonMaximum::Retrain() {
     expert.KeepSteps(kKeptCount);
   }
   losses_ = {};
+  calibration_ = {};
 }
 
 }  // namespace cloudscale::predictor

@@ -31,6 +31,11 @@ constexpr float kExperienceSteps = 24;
 constexpr float kKeptCount = 32;  // steps of residuals that a retrain leaves
 // Up to so many steps the memory is asked for the largest, beyond it the slots of the day.
 constexpr int kShortHorizon = 64;
+constexpr float kCalibrationFading = 0.9995F;  // per step
+constexpr int kMoments = AnalogMemory::kMoments;
+// Up to so many steps the memory tells of the largest, beyond it the slots of the day, if the
+// memory is shorter than that.
+constexpr int kLongestByMemory = kMoments / 2;
 constexpr float kFastGain = 0.206299F;  // half in 3 steps
 
 }  // namespace
@@ -155,6 +160,8 @@ void Portfolio::Forecast(int steps) {
     }
   }
 
+  ladder_ = QuantileCalibration::LadderOf(mixture_);
+
   const float peak = std::max(peak_, LargestOf(kPeakSteps));
   // From the top down: moments of what lies above each candidate give the expected powers of depth.
   // In double, since they cancel where little is above.
@@ -252,6 +259,11 @@ void Portfolio::Learn(const Sample& sample) {
     Forecast(std::max(1, forecast_steps_));  // nobody asked, and yet there is something to learn
   }
   const bool has_forecast = forecast_steps_ > 0;
+  for (HorizonMaximum& horizon : horizons_) {
+    if (memory_.size() > 0 && horizon.is_statement_due()) {
+      horizon.State(HintsOf(horizon.steps()));  // nobody asked
+    }
+  }
   if (sample.is_complete) {
     censored_run_ = sample.is_censored ? censored_run_ + 1 : 0;
   }
@@ -271,6 +283,7 @@ void Portfolio::Learn(const Sample& sample) {
       const float error = value - judged_[e];
       losses_[e].Add(error > 0 ? judged_ratio_ * error : (judged_ratio_ - 1) * error, loss_gain_);
     }
+    calibration_.Observe(value, ladder_, 1, kCalibrationFading);
     for (ResidualExpert& expert : points_) {
       expert.Observe(value, histogram_fading_);
     }
@@ -289,9 +302,6 @@ void Portfolio::Learn(const Sample& sample) {
   is_stale_ = true;
   for (HorizonMaximum& horizon : horizons_) {
     horizon.Observe(value);
-    if (horizon.is_statement_due()) {
-      horizon.State(HintsOf(horizon.steps()));
-    }
   }
 }
 
@@ -301,6 +311,18 @@ void Portfolio::Pass(int64_t steps) {
   for (HorizonMaximum& horizon : horizons_) {
     horizon.Skip();
   }
+}
+
+ValueCounts Portfolio::DayCounts() const {
+  ValueCounts counts{};
+  const ValueGrid& grid = ValueGrid::Get();
+  for (const uint16_t slot : day_) {
+    if (slot != kUnknownSlot) {
+      ++counts[grid.CellOf(static_cast<float>(slot) / kDayResolution)];
+    }
+  }
+  ++counts[grid.CellOf(open_largest_)];
+  return counts;
 }
 
 float Portfolio::LargestLately(int steps) const {
@@ -325,19 +347,32 @@ HorizonMaximum::Hints Portfolio::HintsOf(int steps) const {
   return {.lately = lately, .level = fast_.value(), .daily = daily < 0 ? lately : daily};
 }
 
-void Portfolio::MaximumQuantileRatios(size_t horizon, absl::Span<const double> ratios,
-                                      absl::Span<double> values) {
+void Portfolio::QuantileRatios(absl::Span<const double> ratios, absl::Span<double> values) {
   Forecast(std::max(1, forecast_steps_));
-  HorizonMaximum& maximum = horizons_[horizon];
-  GridDistribution below;
-  maximum.Distribution(HintsOf(maximum.steps()), mixture_, below);
-  const ValueGrid& grid = ValueGrid::Get();
-  size_t k = 0;
-  for (size_t r = 0; r < ratios.size(); ++r) {
-    while (k + 1 < ValueGrid::kSize && below[k] < static_cast<float>(ratios[r])) {
-      ++k;
+  const auto read = [&](const QuantileCalibration& calibration, const GridDistribution& below) {
+    calibration.RatiosFor(ratios, values);
+    size_t k = 0;
+    for (size_t r = 0; r < ratios.size(); ++r) {
+      while (k + 1 < ValueGrid::kSize && below[k] < static_cast<float>(values[r])) {
+        ++k;
+      }
+      values[r] = static_cast<double>(ValueGrid::Get()[k]);
     }
-    values[r] = static_cast<double>(grid[k]);
+    values.remove_prefix(ratios.size());
+  };
+  read(calibration_, mixture_);
+  GridDistribution below;
+  for (HorizonMaximum& horizon : horizons_) {
+    const HorizonMaximum::Hints hints = HintsOf(horizon.steps());
+    if (horizon.steps() <= kLongestByMemory || day_steps_ <= kMoments) {
+      horizon.Distribution(hints, mixture_, memory_.counts(), below);
+    } else {
+      horizon.Distribution(hints, mixture_, DayCounts(), below, day_steps_ / day_slots_);
+    }
+    read(horizon.calibration(), below);
+    if (horizon.is_statement_due()) {
+      horizon.State(hints, &below);
+    }
   }
 }
 
@@ -372,6 +407,7 @@ void Portfolio::GrowCapacity(double capacity) {
   peak_histogram_ = histogram;
   peak_ = std::max(kLeastPeak, peak_ * factor);
   size_ *= factor;
+  QuantileCalibration::Rescale(factor, ladder_);
   for (HorizonMaximum& horizon : horizons_) {
     horizon.Rescale(factor);
   }
@@ -399,6 +435,7 @@ void Portfolio::Retrain() {
     point.KeepSteps(kKeptCount);
   }
   losses_ = {};
+  calibration_ = {};
   for (HorizonMaximum& horizon : horizons_) {
     horizon.Retrain();
   }

@@ -11,6 +11,7 @@
 #include "services/predictor/sizing/fading_mean.h"
 #include "services/predictor/sizing/horizon_maximum.h"
 #include "services/predictor/sizing/price_controller.h"
+#include "services/predictor/sizing/quantile_calibration.h"
 #include "services/predictor/sizing/ratio_state.h"
 #include "services/predictor/sizing/residual_expert.h"
 #include "services/predictor/sizing/value_grid.h"
@@ -50,18 +51,15 @@ class Portfolio final : public RatioState {
                                                                      "how the like changed",
                                                                      "all values alike"};
 
-  // `target` in (0, 0.5]. `horizons` in steps, above 1: those that `MaximumQuantiles` is asked for.
+  // `target` in (0, 0.5]. `horizons` in steps, above 1: those that `QuantileRatios` tells of.
   Portfolio(const SeriesTraits& traits, double target, absl::Span<const int> horizons = {});
 
   [[nodiscard]] size_t bytes() const override;
 
-  // Demand of a step to come stays within this, in parts of the capacity, with this probability.
-  // Of the mixture behind the last `Size`; 1 before there is one.
-  [[nodiscard]] double QuantileRatio(double ratio) const;
-  // The same of the largest demand within a horizon, given by its place in the list, for growing
-  // probabilities; in parts of the capacity. Not before the first step.
-  void MaximumQuantileRatios(size_t horizon, absl::Span<const double> ratios,
-                             absl::Span<double> values);
+  // Demand stays within these, in parts of the capacity, with these growing probabilities: that of
+  // the next step (of any of those of the last `Size`), then the largest of each horizon. Not
+  // before the first step.
+  void QuantileRatios(absl::Span<const double> ratios, absl::Span<double> values);
 
   // Parts of the mixture behind the last `Size`.
   [[nodiscard]] const std::array<float, kExperts>& shares() const { return shares_; }
@@ -97,6 +95,10 @@ class Portfolio final : public RatioState {
             self.peak_histogram_, self.peak_, self.price_, self.censored_run_, self.horizons_,
             self.mixture_, self.shares_, self.neighbours_, self.size_, self.forecast_steps_,
             self.steps_since_forecast_, self.is_stale_);
+    if (archive.format() >= kFirstWithCalibration) {
+      archive(self.calibration_, self.ladder_);
+      archive.Require(QuantileCalibration::IsValid(self.ladder_));
+    }
     archive.Require(self.is_valid());
   }
 
@@ -121,6 +123,10 @@ class Portfolio final : public RatioState {
   void LearnPeak(float value);
   // Largest demand of the last `steps` steps, as far as the slots of the day tell it.
   [[nodiscard]] float LargestLately(int steps) const;
+  // Of the largest values in the slots of the day.
+  [[nodiscard]] ValueCounts DayCounts() const;
+  // Of the mixture behind the last `Size`; 1 before there is one.
+  [[nodiscard]] double QuantileRatio(double ratio) const;
   [[nodiscard]] HorizonMaximum::Hints HintsOf(int steps) const;
   [[nodiscard]] bool is_valid() const;
 
@@ -148,11 +154,13 @@ class Portfolio final : public RatioState {
   float peak_ = 0.5F;
   PriceController price_;
   double price_factor_ = 1;
+  QuantileCalibration calibration_;  // of the mixture
   std::vector<HorizonMaximum> horizons_;
   int censored_run_ = 0;
 
   // What the last `Size` was made from.
   GridDistribution mixture_{};
+  QuantileCalibration::Ladder ladder_{};  // of it
   std::array<float, kExperts> shares_{};
   std::optional<float> neighbours_;  // until the next step adapts to it
   float size_ = 1;

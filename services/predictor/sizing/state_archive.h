@@ -16,6 +16,11 @@
 
 namespace cloudscale::predictor {
 
+// Of the present form of states, and of those that began to hold something.
+inline constexpr int32_t kStateFormatVersion = 3;
+inline constexpr int32_t kFirstWithPortfolio = 2;
+inline constexpr int32_t kFirstWithCalibration = 3;
+
 // The binary form of learnt state. A class lists its members once, for both directions:
 //
 //   template <typename Self, typename Archive>
@@ -24,9 +29,9 @@ namespace cloudscale::predictor {
 //     archive.Require(self.count_ <= kLargest);
 //   }
 //
-// Numbers, bools, optionals, arrays, and vectors whose length both sides know beforehand; `List`
-// and `Text` for what has a length of its own, up to a limit.
-// Little-endian. Thread safety: thread-compatible.
+// What a later form added it asks for by `archive.format()`. Numbers, bools, optionals, arrays, and
+// vectors whose length both sides know beforehand; `List` and `Text` for what has a length of its
+// own, up to a limit. Little-endian. Thread safety: thread-compatible.
 class StateWriter {
  public:
   explicit StateWriter(std::string* out) : out_(out) {}
@@ -50,6 +55,7 @@ class StateWriter {
     out_->append(text.data(), text.size());
   }
   void Require(bool) {}
+  [[nodiscard]] static constexpr int32_t format() { return kStateFormatVersion; }
 
  private:
   static_assert(std::endian::native == std::endian::little, "the form is a plain copy");
@@ -94,7 +100,9 @@ class StateWriter {
 // more is read; what was read is then not to be used.
 class StateReader {
  public:
-  explicit StateReader(absl::string_view bytes) : rest_(bytes) {}
+  // `format` is the one that the bytes were written in.
+  explicit StateReader(absl::string_view bytes, int32_t format = kStateFormatVersion)
+      : rest_(bytes), format_(format) {}
 
   template <typename... T>
   void operator()(T&... values) {
@@ -118,6 +126,7 @@ class StateReader {
   // What must hold of the members read so far.
   void Require(bool is_valid) { ok_ = ok_ && is_valid; }
 
+  [[nodiscard]] int32_t format() const { return format_; }
   [[nodiscard]] bool ok() const { return ok_; }
   [[nodiscard]] bool at_end() const { return rest_.empty(); }
 
@@ -180,6 +189,7 @@ class StateReader {
   }
 
   absl::string_view rest_;
+  int32_t format_;
   bool ok_ = true;
 };
 

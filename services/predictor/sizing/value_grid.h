@@ -44,6 +44,8 @@ class ValueGrid {
   std::array<uint8_t, kLookup + 1> lookup_;
 };
 
+// Values in each cell of the grid (ValueGrid::CellOf).
+using ValueCounts = std::array<uint16_t, ValueGrid::kSize + 1>;
 // Probability that demand is at most each point of the grid.
 using GridDistribution = std::array<float, ValueGrid::kSize>;
 
