@@ -22,6 +22,15 @@ def run(*arguments, timeout=120):
 
 
 class Run(unittest.TestCase):
+    @unittest.skipIf(os.geteuid() != 0, "needs root for namespaces and cgroups")
+    def test_scales_containers_of_a_real_libvirtd(self):
+        result = run("--libvirt", "--for", "25s", "--json", timeout=200)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        summary = json.loads(result.stdout)
+        self.assertEqual({vm["name"] for vm in summary["vms"]}, {"web-1", "db-1", "batch-1"})
+        self.assertGreater(summary["actions"]["SET_CPU_CAP"]["count"], 3)
+        self.assertEqual(summary["actions"]["SET_CPU_CAP"]["failed_count"], 0)
+
     def test_replays_a_trace_and_prints_a_summary(self):
         with temporary_directory() as directory:
             path = f"{directory}/wave.csv"
