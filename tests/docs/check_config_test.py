@@ -149,7 +149,7 @@ def below(directory, text):
         elif match["key"].endswith("_directory"):
             path.mkdir(exist_ok=True)
         return f"{match['key']}{match['gap']}{path}"
-    return re.sub(r"(?P<key>\w+)(?P<gap>:\s*[\"']?)(?P<path>/[\w./-]+)", move, text)
+    return re.sub(r"(?P<key>\w+)(?P<gap>:\s*[\"']?)(?P<path>/(?!/)[\w./-]+)", move, text)
 
 
 def check_config(program, text):
