@@ -167,7 +167,7 @@ class BadConfiguration(unittest.TestCase):
         self.assertIn("server.listen_address", error)
 
     def test_hypervisor_that_this_version_lacks_is_refused_by_name(self):
-        self.assertIn("hypervisor.libvirt", self.refuse("hypervisor: {libvirt: {}}\n"))
+        self.assertIn("hypervisor.libvirt.uri", self.refuse("hypervisor: {libvirt: {uri: \"kvm:///system\"}}\n"))
 
     def test_check_config_accepts_a_good_file_and_starts_nothing(self):
         with temporary_directory() as directory:
