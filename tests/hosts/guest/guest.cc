@@ -1,5 +1,7 @@
 // The test guest's only program: process 1 of a VM, or of a container. Static, without libraries.
 //   guest                       in a VM: loads modules, then obeys its virtio port
+//                               or, when there is a /test/program, runs that on cgroup v2 and ends
+//                               the VM
 //   guest CORES MEMORY_BYTES    in a container: that load and that memory, until killed
 // Requests on the port org.cloudscale.test.0, a line each, answered by a line "ID ok" or "ID
 // error":
@@ -108,6 +110,49 @@ void SetUpMachine() {
   }
 }
 
+std::vector<std::string> Lines(const std::string& path) {
+  std::vector<std::string> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+// Runs /test/program with the lines of /test/arguments on a machine with cgroup v2; what it prints
+// goes to the console, its exit code as the last line.
+[[noreturn]] void RunTest() {
+  mkdir("/tmp", 0755);
+  mount("tmpfs", "/tmp", "tmpfs", 0, nullptr);
+  mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, nullptr);
+  std::ofstream("/sys/fs/cgroup/cgroup.subtree_control") << "+cpu +memory";
+  const int console = open("/dev/console", O_RDWR);
+  for (int target = 0; target < 3; ++target) {
+    dup2(console, target);
+  }
+  const pid_t pid = fork();
+  if (pid == 0) {
+    std::vector<std::string> words = Lines("/test/arguments");
+    words.insert(words.begin(), "/test/program");
+    std::vector<char*> pointers;
+    for (std::string& word : words) {
+      pointers.push_back(word.data());
+    }
+    pointers.push_back(nullptr);
+    setenv("LD_LIBRARY_PATH", "/test/libraries", 1);
+    execv(pointers[0], pointers.data());
+    Say(std::string("start: ") + std::strerror(errno));
+    _exit(127);
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) != pid) {
+  }
+  Say("exit " + std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)));
+  sync();
+  reboot(RB_AUTOBOOT);
+  _exit(0);
+}
+
 int OpenPort() {
   while (true) {
     for (const std::string& port : Files("/sys/class/virtio-ports")) {
@@ -203,6 +248,9 @@ int main(int count, char** arguments) {
     return 2;
   }
   SetUpMachine();
+  if (access("/test/program", X_OK) == 0) {
+    RunTest();
+  }
   Shared* shared = StartBurning();
   const int port = OpenPort();
   Say("ready");
