@@ -63,9 +63,9 @@ class BoundedCalls {
   }
 
  private:
-  static const absl::Status& StatusOf(const absl::Status& status) { return status; }
+  static absl::Status StatusOf(const absl::Status& status) { return status; }
   template <typename Value>
-  static const absl::Status& StatusOf(const absl::StatusOr<Value>& result) {
+  static absl::Status StatusOf(const absl::StatusOr<Value>& result) {
     return result.status();
   }
 

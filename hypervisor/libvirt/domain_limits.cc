@@ -27,7 +27,7 @@ std::optional<CpuQuota> QuotaOf(std::optional<int64_t> quota_us, std::optional<i
     result.period_us = *period_us;
   }
   if (*quota_us > 0) {
-    result.quota_us = *quota_us;
+    result.quota_us = quota_us;
   }
   return result;
 }

@@ -189,7 +189,7 @@ absl::StatusOr<std::vector<LibvirtHostReader::Sampled>> LibvirtHostReader::Sampl
       sampled.statistics.vm.state = state;
       samples.push_back(std::move(sampled));
     }
-    std::free(raw);
+    std::free(static_cast<void*>(raw));
   }
   if (samples.size() > kMaxDomains) {
     return absl::ResourceExhaustedError(

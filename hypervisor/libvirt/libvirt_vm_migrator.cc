@@ -177,7 +177,10 @@ absl::Status LibvirtVmMigrator::StartMigration(const ActuationPermit& /*permit*/
     });
   }
   auto move = std::make_shared<Move>();
-  move->progress.stage = MigrationStage::kPreCopy;
+  {
+    MutexLock lock(&move->mutex);
+    move->progress.stage = MigrationStage::kPreCopy;
+  }
   moves_[vm.uuid] = move;
   // Detached: the daemons carry it out, the thread only waits to learn how it ended.
   std::thread([move, options = options_, target = target->second, uuid = vm.uuid] {

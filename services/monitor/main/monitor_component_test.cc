@@ -241,6 +241,17 @@ TEST(MonitorConfigTest, P1OnlyGroupsAndSimulationsMayStandStill) {
   EXPECT_GT(distrusted("xen-credit2"), 1'000'000);
 }
 
+TEST(MonitorConfigTest, MemoryOfAContainerIsItsGroupsWhoeverMadeIt) {
+  hypervisor::Capabilities capabilities;
+  const auto source = [&](const char* backend) {
+    capabilities.backend = backend;
+    return MakeSamplingConfig({}, capabilities).backend_memory_source;
+  };
+  EXPECT_EQ(source("cgroup-v1"), GuestSource::kCgroup);
+  EXPECT_EQ(source("libvirt-lxc"), GuestSource::kCgroup);
+  EXPECT_EQ(source("libvirt-qemu"), GuestSource::kBalloon);
+}
+
 TEST(MonitorConfigTest, P14AllFaultsAtOnce) {
   SimClock clock;
   NullMetricSink metrics;

@@ -94,13 +94,16 @@ SamplingConfig MakeSamplingConfig(const config::v1::MonitorConfig& config,
   if (guests.has_max_clock_skew()) {
     out.max_clock_skew = FromProto(guests.max_clock_skew());
   }
-  out.backend_memory_source = absl::StartsWith(capabilities.backend, "cgroup")
-                                  ? GuestSource::kCgroup
-                                  : GuestSource::kBalloon;
+  // A container's memory is its control group's, whoever made it.
+  out.backend_memory_source =
+      absl::StartsWith(capabilities.backend, "cgroup") || capabilities.backend == "libvirt-lxc"
+          ? GuestSource::kCgroup
+          : GuestSource::kBalloon;
   // A guest kernel never runs for a whole period without using a nanosecond, so on a real
   // hypervisor a counter that stands still is stuck, for however long. A process group may really
   // be idle.
-  if (absl::StartsWith(capabilities.backend, "xen") || capabilities.backend == "libvirt-qemu") {
+  if (absl::StartsWith(capabilities.backend, "xen") || capabilities.backend == "libvirt-xen" ||
+      capabilities.backend == "libvirt-qemu") {
     out.standing_samples_distrusted = std::numeric_limits<int64_t>::max();
   }
   return out;
