@@ -1,13 +1,5 @@
 // The module that links Xen's libraries: libxenstat for counters, libxl for changes, libxenctrl
 // where libxl would ask the hypervisor many times for one answer. See xen_calls.h.
-#include <libxl.h>
-#include <libxl_utils.h>
-#include <sys/stat.h>
-#include <xenctrl.h>
-#include <xenstat.h>
-#include <xenstore.h>
-#include <xentoollog.h>
-
 #include <array>
 #include <cerrno>
 #include <cstdarg>
@@ -20,6 +12,16 @@
 #include <utility>
 
 #include "hypervisor/xen/xen_calls.h"
+
+// Not all of them say themselves that they are C.
+extern "C" {
+#include <libxl.h>
+#include <libxl_utils.h>
+#include <xenctrl.h>
+#include <xenstat.h>
+#include <xenstore.h>
+#include <xentoollog.h>
+}
 
 namespace cloudscale::hypervisor::xen {
 namespace {
