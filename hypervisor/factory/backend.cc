@@ -9,6 +9,7 @@
 #include "hypervisor/cgroup/cgroup_options.h"
 #include "hypervisor/cgroup/cgroup_vm_actuator.h"
 #include "hypervisor/factory/fake_scenario.h"
+#include "hypervisor/factory/xen_factory.h"
 #include "hypervisor/fake/fake_backend.h"
 #include "hypervisor/fake/fake_host.h"
 
@@ -164,13 +165,13 @@ void ValidateHypervisorConfig(const config::v1::HypervisorConfig& config, absl::
       return;
     case Config::kLibvirt:
       violations->Add(absl::StrCat(prefix, ".libvirt"), "libvirt",
-                      "fake or cgroup in this version");
+                      "fake, cgroup or xen in this version");
       return;
     case Config::kXen:
-      violations->Add(absl::StrCat(prefix, ".xen"), "xen", "fake or cgroup in this version");
+      ValidateXenConfig(config.xen(), absl::StrCat(prefix, ".xen"), violations);
       return;
     case Config::BACKEND_NOT_SET:
-      violations->Add(prefix, "not set", "fake or cgroup");
+      violations->Add(prefix, "not set", "fake, cgroup or xen");
       return;
   }
 }
@@ -182,8 +183,10 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const config::v1::Hyperviso
       return FakeBackend::Create(config.fake(), host_id, clock);
     case config::v1::HypervisorConfig::kCgroup:
       return std::make_unique<CgroupBackend>(config.cgroup(), host_id, clock);
+    case config::v1::HypervisorConfig::kXen:
+      return MakeXenBackend(config.xen(), host_id, clock);
     default:
-      return absl::UnimplementedError("this version knows the hypervisors fake and cgroup");
+      return absl::UnimplementedError("this version knows the hypervisors fake, cgroup and xen");
   }
 }
 
