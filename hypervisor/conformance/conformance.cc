@@ -214,7 +214,7 @@ TEST_P(ConformanceTest, MemoryIsSeenAndTargetHolds) {
   if (!backend_->actuator().capabilities().memory_target) {
     GTEST_SKIP() << "no memory target";
   }
-  const int64_t target = backend_->fitting_memory_bytes();
+  const int64_t target = backend_->obeyable_memory_target();
   const auto uuid = backend_->MakeVm({.name = "memory", .memory_bytes = 64 * kMiB});
   CS_ASSERT_OK(uuid);
   backend_->Run(backend_->measurement_time());

@@ -61,13 +61,12 @@ class Backend {
 
   // How long a load must run for one measurement of CPU usage.
   [[nodiscard]] virtual absl::Duration measurement_time() const { return absl::Seconds(2); }
+  // A target that a VM which holds 64 MiB can obey, in bytes: kernels need memory of their own.
+  [[nodiscard]] virtual int64_t obeyable_memory_target() const { return int64_t{128} << 20; }
   // How far usage may be off, in cores, beside the independent source or a cap.
   [[nodiscard]] virtual double usage_tolerance_cores() const { return 0.03; }
   // How far the share of a contended core may be off what the weights say, as a fraction of it.
   [[nodiscard]] virtual double share_tolerance() const { return 0.1; }
-  // A memory target that a VM which holds 64 MiB can keep to; below its maximum and unlike what it
-  // has to begin with.
-  [[nodiscard]] virtual int64_t fitting_memory_bytes() const { return int64_t{128} << 20; }
   // Whether the reader sees how much of its memory a VM needs. False: only the guest knows.
   [[nodiscard]] virtual bool tells_memory_used() const { return true; }
 };

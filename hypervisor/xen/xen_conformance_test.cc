@@ -142,7 +142,7 @@ class XenBackend final : public conformance::Backend {
   [[nodiscard]] double usage_tolerance_cores() const override { return 0.08; }
   [[nodiscard]] double share_tolerance() const override { return 0.3; }
   // The guest's kernel holds some 70 MiB itself.
-  [[nodiscard]] int64_t fitting_memory_bytes() const override { return int64_t{160} << 20; }
+  [[nodiscard]] int64_t obeyable_memory_target() const override { return int64_t{160} << 20; }
   [[nodiscard]] bool tells_memory_used() const override { return false; }
 
  private:

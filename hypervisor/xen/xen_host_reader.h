@@ -44,7 +44,7 @@ namespace cloudscale::hypervisor::xen {
 class XenHostReader final : public HostReader {
  public:
   // Readings for which a kept value is good when nothing hints at a change.
-  static constexpr int64_t kStoredReadings = 10;
+  static constexpr int64_t kStoredReadings = 30;
 
   // `clock` is not owned. UNAVAILABLE when Xen does not answer, FAILED_PRECONDITION when there is
   // no such pool.
