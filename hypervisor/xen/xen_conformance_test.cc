@@ -138,7 +138,7 @@ class XenBackend final : public conformance::Backend {
   }
 
   // The credit scheduler evens out over periods that emulation stretches.
-  [[nodiscard]] absl::Duration measurement_time() const override { return absl::Seconds(6); }
+  [[nodiscard]] absl::Duration measurement_time() const override { return absl::Seconds(10); }
   [[nodiscard]] double usage_tolerance_cores() const override { return 0.08; }
   [[nodiscard]] double share_tolerance() const override { return 0.3; }
   // The guest's kernel holds some 70 MiB itself.

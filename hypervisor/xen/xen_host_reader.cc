@@ -105,9 +105,13 @@ absl::StatusOr<HostReading> XenHostReader::Read() {
       continue;
     }
     const auto statistics_of = counted.find(domain->domain_id);
-    if (statistics_of == counted.end() ||
-        statistics_of->second->cpu_time_ns > domain->cpu_time_ns) {
-      continue;  // it came, or came anew under an old id, while we read
+    if (statistics_of == counted.end()) {
+      reading.unreadable[uuid] =
+          absl::StrCat("domain ", domain->domain_id, " has no counters yet: it has no name");
+      continue;
+    }
+    if (statistics_of->second->cpu_time_ns > domain->cpu_time_ns) {
+      continue;  // its id was another domain's when the counters were read
     }
     absl::StatusOr<VmReading> vm = ReadVm(*domain, *statistics_of->second);
     if (vm.ok()) {

@@ -38,8 +38,8 @@ namespace cloudscale::hypervisor::xen {
 // turn every `kStoredReadings` readings.
 //
 // Errors: UNAVAILABLE when hypervisor or xenstore do not answer, FAILED_PRECONDITION when the pool
-// is gone. A domain that comes or goes meanwhile is left out; one that is half-made, or whose UUID
-// another one has, is in `unreadable`.
+// is gone. A domain that goes meanwhile is left out; one that is half-made, or whose UUID another
+// one has, is in `unreadable`.
 // Thread safety: confined to one thread at a time.
 class XenHostReader final : public HostReader {
  public:

@@ -178,6 +178,17 @@ TEST_F(XenHostReaderTest, HalfMadeDomainIsUnreadable) {
   EXPECT_THAT(reading.unreadable, ElementsAre(Pair(kUuidA, HasSubstr("memory/target"))));
 }
 
+TEST_F(XenHostReaderTest, DomainThatLibxenstatDoesNotTellYetIsUnreadable) {
+  host_.before = [&](const std::string& call) {
+    if (call == "ListDomains") {
+      host_.before = nullptr;
+      host_.AddDomain(7, kUuidA, "web");
+    }
+  };
+  EXPECT_THAT(MustRead().unreadable, ElementsAre(Pair(kUuidA, HasSubstr("no counters"))));
+  EXPECT_THAT(MustRead().vms, SizeIs(1));
+}
+
 TEST_F(XenHostReaderTest, OfTwoDomainsWithOneUuidTheRunningOneIsTheVm) {
   host_.AddDomain(7, kUuidA, "web");
   host_.AddDomain(8, kUuidA, "web--incoming").facts.is_paused = true;
