@@ -82,6 +82,7 @@ class XenBackend final : public conformance::Backend {
     options.host_id = "dom0";
     CS_ASSIGN_OR_RETURN(std::unique_ptr<XenCalls> reading, OpenXen());
     CS_ASSIGN_OR_RETURN(std::unique_ptr<XenCalls> changing, OpenXen());
+    CS_RETURN_IF_ERROR(TestGuest::CheckPossible());
     CS_ASSIGN_OR_RETURN(backend->reader_,
                         XenHostReader::Create(pool.clock(), std::move(reading), options));
     CS_ASSIGN_OR_RETURN(backend->actuator_, XenVmActuator::Create(std::move(changing), options));

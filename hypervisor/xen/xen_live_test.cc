@@ -71,6 +71,9 @@ class XenLiveTest : public ::testing::Test {
       GTEST_SKIP() << store.status().message();
     }
     ASSERT_THAT(store, IsOk());
+    if (const absl::Status possible = TestGuest::CheckPossible(); !possible.ok()) {
+      GTEST_SKIP() << possible.message();
+    }
     store_ = *std::move(store);
     auto reading = OpenXen();
     auto changing = OpenXen();
@@ -180,6 +183,24 @@ TEST_F(XenLiveTest, MemoryIsGrantedOnlyWhenTheHostHasIt) {
   // Xen counts whole pages and lends the guest a few more than its target.
   EXPECT_NEAR(static_cast<double>(MustRead(guest->uuid()).memory_current_bytes.value_or(0)),
               static_cast<double>((TestGuest::kMemoryMib + 16) * kMiB), static_cast<double>(kMiB));
+}
+
+// A migration is the same on the side where the VM arrives.
+TEST_F(XenLiveTest, RestoredGuestIsAnotherIncarnationOfTheSameVm) {
+  const auto guest = StartGuest("restored");
+  ASSERT_NE(guest, nullptr);
+  CS_ASSERT_OK(guest->Work({.load_percent = 50}));
+  const VmReading before = MustRead(guest->uuid());
+
+  CS_ASSERT_OK(guest->SaveAndRestore());
+  const VmReading after = MustRead(guest->uuid());
+
+  EXPECT_EQ(after.name, before.name);
+  EXPECT_NE(after.incarnation, before.incarnation);
+  EXPECT_LT(after.cpu_time, before.cpu_time);
+  EXPECT_THAT(actuator_->SetCpuCap(permit_, {guest->uuid(), before.incarnation}, 0.5),
+              StatusIs(absl::StatusCode::kAborted));
+  CS_EXPECT_OK(actuator_->SetCpuCap(permit_, {guest->uuid(), after.incarnation}, 0.5));
 }
 
 TEST_F(XenLiveTest, TimeOfOneChange) {

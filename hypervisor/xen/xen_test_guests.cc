@@ -64,13 +64,17 @@ absl::StatusOr<std::string> SchedulerCommand() {
   return absl::InternalError("xl info tells no xen_scheduler");
 }
 
-absl::StatusOr<std::unique_ptr<TestGuest>> TestGuest::Start(Clock& clock, XenCalls& store,
-                                                            const std::string& name,
-                                                            Devices devices) {
+absl::Status TestGuest::CheckPossible() {
   if (!std::filesystem::exists(kKernel) || !std::filesystem::exists(kInitial)) {
     return absl::UnavailableError(absl::StrCat("no test guests: ", kKernel, " and ", kInitial,
                                                " are not both there (tests/hosts/xen/run)"));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<TestGuest>> TestGuest::Start(Clock& clock, XenCalls& store,
+                                                            const std::string& name,
+                                                            Devices devices) {
   CS_ASSIGN_OR_RETURN(std::string scheduler, SchedulerCommand());
   const std::string uuid =
       absl::StrFormat("c10dc10d-0000-4000-8000-%012x", std::hash<std::string>()(name) >> 16);
@@ -110,6 +114,10 @@ TestGuest::~TestGuest() {
 absl::Status TestGuest::Create() {
   is_up_ = false;
   CS_RETURN_IF_ERROR(RunCommand(absl::StrCat("xl create -q ", file_)).status());
+  return FindDomainId();
+}
+
+absl::Status TestGuest::FindDomainId() {
   CS_ASSIGN_OR_RETURN(const std::string id, RunCommand(absl::StrCat("xl domid ", name_)));
   domain_id_ = std::string(absl::StripAsciiWhitespace(id));
   return absl::OkStatus();
@@ -148,6 +156,19 @@ absl::Status TestGuest::Work(const GuestWork& work) {
 absl::Status TestGuest::Restart() {
   CS_RETURN_IF_ERROR(RunCommand(absl::StrCat("xl destroy ", domain_id_)).status());
   return Create();
+}
+
+absl::Status TestGuest::SaveAndRestore() {
+  // Beside the guests' kernel, which is on a disk: temporary files of a small Dom-0 are memory.
+  const std::string image = absl::StrCat(kKernel, ".saved-", name_);
+  absl::Status status = RunCommand(absl::StrCat("xl save ", domain_id_, " ", image)).status();
+  if (status.ok()) {
+    status = RunCommand(absl::StrCat("xl restore ", image)).status();
+  }
+  std::error_code error;
+  std::filesystem::remove(image, error);
+  CS_RETURN_IF_ERROR(status);
+  return FindDomainId();
 }
 
 absl::Status TestGuest::Reset() {

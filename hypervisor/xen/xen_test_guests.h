@@ -38,8 +38,10 @@ class TestGuest {
     bool network_and_disk = false;
   };
 
-  // `clock` and `store` must outlive the guest. Returns before the guest is up. UNAVAILABLE when
-  // kernel or initial file system of the guests are not there.
+  // UNAVAILABLE when kernel or initial file system of the guests are not there.
+  [[nodiscard]] static absl::Status CheckPossible();
+
+  // `clock` and `store` must outlive the guest. Returns before the guest is up.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<TestGuest>> Start(Clock& clock,
                                                                         XenCalls& store,
                                                                         const std::string& name,
@@ -56,6 +58,9 @@ class TestGuest {
   [[nodiscard]] absl::Status Work(const GuestWork& work);
   // Ends it at once and starts it again under the same UUID.
   [[nodiscard]] absl::Status Restart();
+  // Saves it and restores it from there: what a migration does, on one host. Its work goes on, but
+  // it takes no new one.
+  [[nodiscard]] absl::Status SaveAndRestore();
   // No work, no cap, Xen's default weight, all vCPUs and the memory it began with.
   [[nodiscard]] absl::Status Reset();
 
@@ -67,6 +72,7 @@ class TestGuest {
   TestGuest(Clock& clock, XenCalls& store, std::string name, std::string uuid, std::string file,
             std::string scheduler);
   [[nodiscard]] absl::Status Create();
+  [[nodiscard]] absl::Status FindDomainId();
   [[nodiscard]] absl::Status WaitFor(const std::string& answer);
 
   Clock& clock_;
