@@ -69,6 +69,8 @@ class Backend {
   [[nodiscard]] virtual double usage_tolerance_cores() const { return 0.03; }
   // How far the share of a contended core may be off what the weights say, as a fraction of it.
   [[nodiscard]] virtual double share_tolerance() const { return 0.1; }
+  // Whether the reader sees how much of its memory a VM needs. False: only the guest knows.
+  [[nodiscard]] virtual bool tells_memory_used() const { return true; }
 };
 
 // UNAVAILABLE or FAILED_PRECONDITION (no rights, no such kernel interface) skips the test with the

@@ -10,6 +10,7 @@
 #include "hypervisor/cgroup/cgroup_options.h"
 #include "hypervisor/cgroup/cgroup_vm_actuator.h"
 #include "hypervisor/factory/fake_scenario.h"
+#include "hypervisor/factory/xen_factory.h"
 #include "hypervisor/fake/fake_backend.h"
 #include "hypervisor/fake/fake_host.h"
 #include "hypervisor/libvirt/libvirt_host_reader.h"
@@ -252,11 +253,10 @@ void ValidateHypervisorConfig(const config::v1::HypervisorConfig& config, absl::
       ValidateLibvirtConfig(config.libvirt(), absl::StrCat(prefix, ".libvirt"), violations);
       return;
     case Config::kXen:
-      violations->Add(absl::StrCat(prefix, ".xen"), "xen",
-                      "fake, cgroup or libvirt in this version");
+      ValidateXenConfig(config.xen(), absl::StrCat(prefix, ".xen"), violations);
       return;
     case Config::BACKEND_NOT_SET:
-      violations->Add(prefix, "not set", "fake, cgroup or libvirt");
+      violations->Add(prefix, "not set", "fake, cgroup, libvirt or xen");
       return;
   }
 }
@@ -272,9 +272,10 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const config::v1::Hyperviso
       return std::make_unique<CgroupBackend>(config.cgroup(), host_id, clock, call_limit);
     case config::v1::HypervisorConfig::kLibvirt:
       return std::make_unique<LibvirtBackend>(config.libvirt(), host_id, clock, call_limit);
+    case config::v1::HypervisorConfig::kXen:
+      return MakeXenBackend(config.xen(), host_id, clock, call_limit);
     default:
-      return absl::UnimplementedError(
-          "this version knows the hypervisors fake, cgroup and libvirt");
+      return absl::InvalidArgumentError("no hypervisor is configured");
   }
 }
 

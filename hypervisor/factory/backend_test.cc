@@ -95,10 +95,6 @@ TEST(BackendTest, RefusesWhatThisVersionCannotDo) {
   Violations none;
   ValidateHypervisorConfig(config, "hypervisor", false, &none);
   EXPECT_THAT(none.kept(), SizeIs(1));
-  config.mutable_xen();
-  Violations xen;
-  ValidateHypervisorConfig(config, "hypervisor", false, &xen);
-  EXPECT_THAT(xen.ToStatus(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("xen")));
   config.mutable_fake();
   Violations alone;
   ValidateHypervisorConfig(config, "hypervisor", true, &alone);

@@ -33,6 +33,11 @@ class HouseRules(unittest.TestCase):
     def test_domain_may_not_include_grpc(self):
         self.assert_refused("services/scaler/a.cc", "#include <grpcpp/grpcpp.h>\n", "domain code")
 
+    def test_xen_headers_stay_in_the_module(self):
+        self.assert_refused("hypervisor/xen/a.cc", "#include <libxl.h>\n", "domain code")
+        code, output = self.run_on("hypervisor/xen/module/a.cc", "#include <libxl.h>\n#include <xenstat.h>\n")
+        self.assertEqual(code, 0, output)
+
     def test_rpc_may_not_include_foreign_proto(self):
         self.assert_refused("services/monitor/rpc/a.cc", '#include "cloudscale/sla/v1/sla.pb.h"\n', "may not include")
 

@@ -47,7 +47,7 @@ for service, others in {
         "cloudscale/config/", "hypervisor/"]
 
 # Folders that must stay free of these system or library headers.
-PURE_BANNED = re.compile(r'^(grpcpp|grpc|google/protobuf|libvirt|xen|sqlite3|httplib|yaml-cpp|thread$|chrono$)')
+PURE_BANNED = re.compile(r'^(grpcpp|grpc|google/protobuf|libvirt|libxl|xen|sqlite3|httplib|yaml-cpp|thread$|chrono$)')
 # Tests, benchmarks, and the headers that only they share.
 TEST_CODE = re.compile(r"(_test|_bench)\.cc$|/testing/|/conformance/|fixture[a-z_]*\.h$|_test_[a-z_]+\.h$")
 EDGE = re.compile(r"/(rpc|clients|main|journal|store|backends|transport|linux)/")
@@ -97,7 +97,8 @@ def check_includes(path, number, line, faults):
             faults.append(f"{path}:{number}: {folder} may not include {included}")
     is_domain = path.startswith(("services/", "hypervisor/", "agents/")) and not EDGE.search(path)
     is_adapter = path.startswith(("hypervisor/bounded/", "hypervisor/cgroup/", "hypervisor/fake/",
-                                  "hypervisor/conformance/", "hypervisor/factory/", "hypervisor/libvirt/"))
+                                  "hypervisor/conformance/", "hypervisor/factory/", "hypervisor/libvirt/",
+                                  "hypervisor/xen/module/"))
     if is_domain and not is_adapter and not is_test and PURE_BANNED.match(included):
         faults.append(f"{path}:{number}: domain code may not include {included}")
     if path.startswith("common/") and not path.startswith("common/rpc/") and re.match(
