@@ -1,8 +1,8 @@
-// CloudScale on real VMs under a changing load, recorded and drawn. Inside a simulated host with a
-// guest image (GUEST_IMAGE=1 tests/hosts/libvirt/with_host) it boots VMs, starts cloudscaled in
-// mode AUTO on them, changes their load and memory by a fixed script, and writes a row a second for
-// each: what was wanted, what cloudscaled set, and what was used as the reader and as the
-// processes' own accounting say.
+// CloudScale on real VMs under a changing load, recorded (`plot_run` draws it). Inside a simulated
+// host with a guest image (GUEST_IMAGE=1 tests/hosts/libvirt/with_host) it boots VMs, starts
+// cloudscaled in mode AUTO on them, changes their load and memory by a fixed script, and writes a
+// row a second for each: what was wanted, what cloudscaled set, and what was used as the reader and
+// as the processes' own accounting say.
 //
 // recorded_run [--daemon cloudscaled] [--seconds N] [--vms N] [--directory DIR]
 #include <signal.h>
@@ -25,7 +25,6 @@
 #include "common/time/clock.h"
 #include "hypervisor/libvirt/libvirt_host_reader.h"
 #include "hypervisor/libvirt/test_domains.h"
-#include "sim/backtest/svg.h"
 
 namespace cloudscale::bench {
 namespace {
@@ -96,45 +95,6 @@ void WriteCsv(const std::string& path, const std::vector<Row>& rows) {
                             r.cap_cores, r.read_cores, r.independent_cores, r.wanted_mib,
                             r.target_mib, r.balloon_mib);
   }
-}
-
-struct Curve {
-  const char* name;
-  const char* colour;
-  double Row::* value;
-};
-
-void WritePlot(const std::string& path, const std::string& title, const std::string& unit,
-               const std::vector<Row>& rows, const std::vector<Curve>& curves, double top) {
-  const backtest::Frame frame;
-  backtest::Svg svg(frame, title,
-                    "a real QEMU VM under emulation; caps and balloon set by cloudscaled");
-  const double length = rows.back().seconds;
-  const auto x = [&](double t) { return frame.x0() + t / length * (frame.x1() - frame.x0()); };
-  const auto y = [&](double v) { return frame.y0() - v / top * (frame.y0() - frame.y1()); };
-  const double step = backtest::TickStep(top, 5);
-  for (double v = 0; v <= top + 1e-9; v += step) {
-    svg.Line(frame.x0(), y(v), frame.x1(), y(v), backtest::kGridColour);
-    svg.Text(frame.x0() - 6, y(v) + 4, absl::StrCat(v), backtest::kInk, "end");
-  }
-  const double tick = backtest::TickStep(length, 8);
-  for (double t = 0; t <= length; t += tick) {
-    svg.Text(x(t), frame.y0() + 18, absl::StrCat(t), backtest::kInk, "middle");
-  }
-  double label = frame.y1() + 10;
-  for (const Curve& curve : curves) {
-    backtest::Svg::Points points;
-    for (const Row& row : rows) {
-      if (row.*curve.value >= 0) {
-        points.emplace_back(x(row.seconds), y(std::min(top, row.*curve.value)));
-      }
-    }
-    svg.Polyline(points, curve.colour, 1.5);
-    svg.Text(frame.x1() + 8, label, curve.name, curve.colour);
-    label += 18;
-  }
-  svg.Titles(frame, "seconds", unit);
-  std::ofstream(path) << std::move(svg).Finish();
 }
 
 absl::Status Run(const Settings& settings) {
@@ -214,19 +174,6 @@ absl::Status Run(const Settings& settings) {
   for (size_t i = 0; i < guests.size(); ++i) {
     const std::string& name = guests[i]->name();
     WriteCsv(absl::StrCat(directory, "/", name, ".csv"), rows[i]);
-    WritePlot(absl::StrCat(directory, "/", name, "-cpu.svg"), absl::StrCat(name, ": CPU"), "cores",
-              rows[i],
-              {{"wanted", "#999999", &Row::wanted_cores},
-               {"cap", "#0072B2", &Row::cap_cores},
-               {"used, our reading", "#D55E00", &Row::read_cores},
-               {"used, /proc", "#009E73", &Row::independent_cores}},
-              1.4);
-    WritePlot(absl::StrCat(directory, "/", name, "-memory.svg"), absl::StrCat(name, ": memory"),
-              "MiB", rows[i],
-              {{"held by its program", "#999999", &Row::wanted_mib},
-               {"target", "#0072B2", &Row::target_mib},
-               {"balloon", "#D55E00", &Row::balloon_mib}},
-              300);
     double difference = 0;
     double cap_sum = 0;
     int capped = 0;

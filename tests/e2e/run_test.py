@@ -86,7 +86,7 @@ class Run(unittest.TestCase):
 
     def test_refuses_bad_options_with_exit_code_2(self):
         for arguments in (["--nonsense"], ["--for", "soon"], ["--mode", "sometimes"], ["--trace", "/nonexistent"],
-                          ["--trace"], ["--real", "--trace", __file__]):
+                          ["--trace"], ["--real", "--trace", __file__], ["--libvirt", "--real"], ["--libvirt="]):
             result = run(*arguments)
             self.assertEqual(result.returncode, 2, (arguments, result.stderr))
             self.assertIn("./run", result.stderr)
