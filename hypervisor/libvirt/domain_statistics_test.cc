@@ -95,7 +95,7 @@ TEST_F(StatisticsTest, P1OldFiguresOfAGuestThatHangsAreNotItsNeed) {
   EXPECT_FALSE(Parse().vm.memory_used_bytes.has_value());
 }
 
-TEST_F(StatisticsTest, ImpossibleFiguresOfAGuestAreNotItsNeed) {
+TEST_F(StatisticsTest, P8ImpossibleFiguresOfAGuestAreNotItsNeed) {
   Number("balloon.available", 100 * 1024);
   Number("balloon.usable", 170 * 1024);
   Number("balloon.last-update", kNow);

@@ -79,7 +79,7 @@ class MigrationTest : public ::testing::Test {
   VmTarget vm_;
 };
 
-TEST_F(MigrationTest, P17RunsExactlyOnceAndKeepsItsLimits) {
+TEST_F(MigrationTest, P9RunsExactlyOnceAndKeepsItsLimits) {
   LibvirtOptions here;
   here.host_id = "host1";
   const auto actuator = LibvirtVmActuator::Create(here);
@@ -115,7 +115,7 @@ TEST_F(MigrationTest, P17RunsExactlyOnceAndKeepsItsLimits) {
   EXPECT_EQ(found->stage, MigrationStage::kDone);
 }
 
-TEST_F(MigrationTest, P17CancelledMoveLeavesItOnTheSource) {
+TEST_F(MigrationTest, P9CancelledMoveLeavesItOnTheSource) {
   MigrationOptions slow = Options();
   slow.bandwidth_bytes_per_second = kMiB;  // would take minutes
   LibvirtVmMigrator migrator(slow);
