@@ -107,7 +107,7 @@ absl::Status Run(const Settings& settings) {
   hypervisor::libvirt::LibvirtOptions options;
   options.uri = uri;
   options.host_id = "bench";
-  auto reader = hypervisor::libvirt::LibvirtHostReader::Create(*clock, options);
+  auto reader = hypervisor::libvirt::LibvirtHostReader::Create(options);
   auto actuator = hypervisor::libvirt::LibvirtVmActuator::Create(options);
   if (!reader.ok() || !actuator.ok()) {
     return reader.ok() ? actuator.status() : reader.status();

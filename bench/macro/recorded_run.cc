@@ -115,7 +115,7 @@ absl::Status Run(const Settings& settings) {
   }
   lv::LibvirtOptions options;
   options.host_id = "recorder";
-  CS_ASSIGN_OR_RETURN(const auto reader, lv::LibvirtHostReader::Create(*clock, options));
+  CS_ASSIGN_OR_RETURN(const auto reader, lv::LibvirtHostReader::Create(options));
   const Daemon daemon(settings.Text("daemon"), directory);
 
   struct Before {

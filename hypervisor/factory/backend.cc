@@ -162,9 +162,9 @@ class CgroupBackend final : public Backend {
 // The daemon may come later, go and come back: nothing is asked here.
 class LibvirtBackend final : public Backend {
  public:
-  LibvirtBackend(const config::v1::LibvirtConfig& config, const std::string& host_id, Clock& clock,
+  LibvirtBackend(const config::v1::LibvirtConfig& config, const std::string& host_id,
                  absl::Duration call_limit)
-      : clock_(clock), call_limit_(call_limit) {
+      : call_limit_(call_limit) {
     if (!config.uri().empty()) {
       options_.uri = config.uri();
     }
@@ -180,9 +180,7 @@ class LibvirtBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<HostReader>> MakeReader() override {
     CS_ASSIGN_OR_RETURN(const libvirt::Endpoint endpoint, libvirt::ParseUri(options_.uri));
     return std::make_unique<BoundedHostReader>(
-        [&clock = clock_, options = options_] {
-          return libvirt::LibvirtHostReader::Create(clock, options);
-        },
+        [options = options_] { return libvirt::LibvirtHostReader::Create(options); },
         libvirt::CapabilitiesOf(endpoint), call_limit_);
   }
   absl::StatusOr<std::unique_ptr<VmActuator>> MakeActuator() override {
@@ -193,7 +191,6 @@ class LibvirtBackend final : public Backend {
   }
 
  private:
-  Clock& clock_;
   const absl::Duration call_limit_;
   libvirt::LibvirtOptions options_;
 };
@@ -271,7 +268,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const config::v1::Hyperviso
     case config::v1::HypervisorConfig::kCgroup:
       return std::make_unique<CgroupBackend>(config.cgroup(), host_id, clock, call_limit);
     case config::v1::HypervisorConfig::kLibvirt:
-      return std::make_unique<LibvirtBackend>(config.libvirt(), host_id, clock, call_limit);
+      return std::make_unique<LibvirtBackend>(config.libvirt(), host_id, call_limit);
     case config::v1::HypervisorConfig::kXen:
       return MakeXenBackend(config.xen(), host_id, clock, call_limit);
     default:

@@ -1,6 +1,7 @@
 #include "hypervisor/libvirt/handles.h"
 
 #include <libvirt/virterror.h>
+#include <signal.h>
 
 #include <array>
 #include <limits>
@@ -20,6 +21,13 @@ constexpr unsigned kKeepAliveCount = 3;
 // can be ended while connections of abandoned calls may still use it.
 bool StartEventLoop() {
   static const bool is_started = [] {
+    // libvirt writes to its socket from several threads and blocks this signal in only some of
+    // them: a daemon that is killed must not take us with it.
+    struct sigaction pipe{};
+    if (sigaction(SIGPIPE, nullptr, &pipe) == 0 && pipe.sa_handler == SIG_DFL) {
+      pipe.sa_handler = SIG_IGN;
+      sigaction(SIGPIPE, &pipe, nullptr);
+    }
     virSetErrorFunc(nullptr,
                     [](void*, virErrorPtr) {});  // we report errors, libvirt need not print
     if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0) {

@@ -28,8 +28,8 @@ enum class Access { kReadOnly, kReadWrite };
 
 // Connects, with keepalive messages to a remote or local daemon, so that the calls of one that
 // stopped answering end within some 6 s. Starts libvirt's event loop on a thread that lives as long
-// as the process. UNAVAILABLE without a daemon, PERMISSION_DENIED, INVALID_ARGUMENT for a URI that
-// libvirt refuses.
+// as the process, and ignores SIGPIPE from then on unless it has a handler. UNAVAILABLE without a
+// daemon, PERMISSION_DENIED, INVALID_ARGUMENT for a URI that libvirt refuses.
 [[nodiscard]] absl::StatusOr<Connection> Connect(const std::string& uri, Access access);
 
 // libvirt's last error of this thread, with `what` in front. Codes:

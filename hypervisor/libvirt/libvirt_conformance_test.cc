@@ -51,8 +51,8 @@ class LibvirtBackend : public conformance::Backend {
     CS_ASSIGN_OR_RETURN(connection_, Connect(uri_, Access::kReadWrite));
     CS_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseUri(uri_));
     reader_ = std::make_unique<BoundedHostReader>(
-        [this, options] { return LibvirtHostReader::Create(*clock_, options); },
-        CapabilitiesOf(endpoint), kCallLimit);
+        [options] { return LibvirtHostReader::Create(options); }, CapabilitiesOf(endpoint),
+        kCallLimit);
     actuator_ = std::make_unique<BoundedVmActuator>(
         [options] { return LibvirtVmActuator::Create(options); }, CapabilitiesOf(endpoint),
         kCallLimit);

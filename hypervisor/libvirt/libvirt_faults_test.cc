@@ -87,8 +87,7 @@ class FaultsTest : public ::testing::Test {
     options.uri = uri;
     options.host_id = "test-host";
     return std::make_unique<BoundedHostReader>(
-        [clock = clock_.get(), options] { return LibvirtHostReader::Create(*clock, options); },
-        CapabilitiesOf({}), limit);
+        [options] { return LibvirtHostReader::Create(options); }, CapabilitiesOf({}), limit);
   }
   static std::unique_ptr<VmActuator> Actuator(const std::string& uri, absl::Duration limit) {
     LibvirtOptions options;

@@ -44,18 +44,16 @@ std::vector<std::string> Attributes(const pugi::xml_document& document, const ch
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HostReader>> LibvirtHostReader::Create(Clock& clock,
-                                                                      LibvirtOptions options) {
+absl::StatusOr<std::unique_ptr<HostReader>> LibvirtHostReader::Create(LibvirtOptions options) {
   CS_ASSIGN_OR_RETURN(const Endpoint endpoint, ParseUri(options.uri));
   CS_ASSIGN_OR_RETURN(Connection connection, Connect(options.uri, Access::kReadOnly));
   return std::unique_ptr<HostReader>(
-      new LibvirtHostReader(clock, std::move(options), endpoint, std::move(connection)));
+      new LibvirtHostReader(std::move(options), endpoint, std::move(connection)));
 }
 
-LibvirtHostReader::LibvirtHostReader(Clock& clock, LibvirtOptions options, Endpoint endpoint,
+LibvirtHostReader::LibvirtHostReader(LibvirtOptions options, Endpoint endpoint,
                                      Connection connection)
-    : clock_(clock),
-      options_(std::move(options)),
+    : options_(std::move(options)),
       endpoint_(endpoint),
       connection_(std::move(connection)),
       events_(connection_.get()),
@@ -108,11 +106,11 @@ absl::StatusOr<HostReading> LibvirtHostReader::Read() {
   CS_RETURN_IF_ERROR(ReadHost(reading));
   changed_ = events_.Take();
 
-  const absl::Time wall_start = clock_.WallNow();
-  const MonoTime start = clock_.MonoNow();
+  const absl::Time wall_start = clock_->WallNow();
+  const MonoTime start = clock_->MonoNow();
   CS_ASSIGN_OR_RETURN(std::vector<Sampled> samples,
                       endpoint_.driver == Driver::kQemu ? SampleTogether() : SampleOneByOne());
-  const absl::Duration half = (clock_.MonoNow() - start) / 2;
+  const absl::Duration half = (clock_->MonoNow() - start) / 2;
   reading.sample_time = wall_start + half;
   reading.monotonic_time = start + half;
 
@@ -161,7 +159,7 @@ absl::StatusOr<std::vector<LibvirtHostReader::Sampled>> LibvirtHostReader::Sampl
   for (int i = 0; i < count; ++i) {
     const virDomainStatsRecord& record = *raw[i];
     Sampled sampled;
-    sampled.statistics = ParseStatistics(record.params, record.nparams, clock_.WallNow());
+    sampled.statistics = ParseStatistics(record.params, record.nparams, clock_->WallNow());
     virDomainRef(record.dom);
     sampled.domain.reset(record.dom);
     CS_ASSIGN_OR_RETURN(sampled.statistics.vm.uuid, UuidOf(record.dom));

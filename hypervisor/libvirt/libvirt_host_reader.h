@@ -42,9 +42,9 @@ class LibvirtHostReader final : public HostReader {
   static constexpr int kMaxDomains = 4096;
   static constexpr int kSettingsReadings = 30;
 
-  // `clock` is not owned. Errors as `Connect` and `ParseUri`.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<HostReader>> Create(Clock& clock,
-                                                                          LibvirtOptions options);
+  // Real time is its own: a call that hangs may outlive everything else. Errors as `Connect` and
+  // `ParseUri`.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<HostReader>> Create(LibvirtOptions options);
 
   [[nodiscard]] Capabilities capabilities() const override { return capabilities_; }
   absl::StatusOr<HostReading> Read() override;
@@ -66,7 +66,7 @@ class LibvirtHostReader final : public HostReader {
     DomainStatistics statistics;
   };
 
-  LibvirtHostReader(Clock& clock, LibvirtOptions options, Endpoint endpoint, Connection connection);
+  LibvirtHostReader(LibvirtOptions options, Endpoint endpoint, Connection connection);
 
   [[nodiscard]] absl::Status ReadHost(HostReading& reading);
   [[nodiscard]] absl::StatusOr<std::vector<Sampled>> SampleTogether();
@@ -77,7 +77,7 @@ class LibvirtHostReader final : public HostReader {
                                            VmReading& vm);
   [[nodiscard]] absl::Status Complete(Sampled& sampled);
 
-  Clock& clock_;
+  const std::unique_ptr<Clock> clock_ = MakeRealClock();
   const LibvirtOptions options_;
   const Endpoint endpoint_;
   const Connection connection_;

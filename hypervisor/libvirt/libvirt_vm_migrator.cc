@@ -112,7 +112,9 @@ absl::StatusOr<std::optional<MigrationProgress>> LibvirtVmMigrator::AskDaemon(
     virTypedParameterPtr raw = nullptr;
     int count = 0;
     if (virDomainGetJobStats(domain.get(), &type, &raw, &count, 0) < 0) {
-      return LastError("job of the domain");
+      const absl::Status status = LastError("job of the domain");
+      // It left between the two calls.
+      return absl::IsFailedPrecondition(status) ? absl::NotFoundError(status.message()) : status;
     }
     const Parameters parameters(raw, count);
     const std::optional<int64_t> operation = FindParameter(raw, count, VIR_DOMAIN_JOB_OPERATION);
