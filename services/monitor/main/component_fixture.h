@@ -15,6 +15,7 @@
 #include "common/rpc/status_conversion.h"
 #include "common/rpc/time_conversion.h"
 #include "common/sync/mutex.h"
+#include "common/testing/recording_metric_sink.h"
 #include "common/testing/status_matchers.h"
 #include "common/time/sim_clock.h"
 #include "grpcpp/grpcpp.h"
@@ -277,7 +278,7 @@ class MonitorComponentTest : public ::testing::Test {
   }
 
   SimClock clock_;
-  NullMetricSink metrics_;
+  cloudscale::testing::RecordingMetricSink metrics_;
   ScriptedHost host_{clock_};
   std::unique_ptr<rpc::Component> component_;
   std::unique_ptr<grpc::Server> server_;
