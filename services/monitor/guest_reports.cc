@@ -43,7 +43,9 @@ void RequireMemory(Violations& faults, const GuestReport& report) {
                  GuestReportStore::kMaxBytes);
   const int64_t total =
       std::clamp<int64_t>(report.memory_total_bytes, 0, GuestReportStore::kMaxBytes);
-  RequireBetween(faults, "memory_available_bytes", report.memory_available_bytes, 0, total);
+  if (report.memory_available_bytes.has_value()) {
+    RequireBetween(faults, "memory_available_bytes", *report.memory_available_bytes, 0, total);
+  }
   // The kernel estimates "available" cautiously, so free may exceed it by the low watermarks.
   RequireBetween(faults, "memory_free_bytes", report.memory_free_bytes, 0, total);
   if (report.memory_cached_bytes.has_value()) {
@@ -114,6 +116,12 @@ void GuestReportStore::SetKnownVms(const std::set<std::string>& uuids) {
   known_ = uuids;
   std::erase_if(held_, [&](const auto& entry) { return !known_.contains(entry.first); });
   std::erase_if(buckets_, [&](const auto& entry) { return !known_.contains(entry.first); });
+  std::erase_if(refusals_, [&](const auto& entry) { return !known_.contains(entry.first); });
+}
+
+bool GuestReportStore::NoteRefusal(absl::string_view bound_uuid, absl::StatusCode code) {
+  const std::string uuid(bound_uuid);
+  return known_.contains(uuid) && refusals_[uuid].insert(code).second;
 }
 
 bool GuestReportStore::TakeToken(MonoTime now, const std::string& uuid) {

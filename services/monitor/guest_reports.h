@@ -27,7 +27,7 @@ struct GuestReport {
   absl::Time sample_time;
   absl::Duration uptime;
   int64_t memory_total_bytes = 0;
-  int64_t memory_available_bytes = 0;
+  std::optional<int64_t> memory_available_bytes;  // old kernels do not tell
   int64_t memory_free_bytes = 0;
   std::optional<int64_t> memory_cached_bytes;
   std::optional<int64_t> swap_total_bytes;
@@ -89,6 +89,10 @@ class GuestReportStore {
 
   [[nodiscard]] int64_t refused_count() const { return refused_count_; }
 
+  // True at the first refusal with this code of a VM on this host, to be told once; a VM that
+  // leaves the host is forgotten.
+  [[nodiscard]] bool NoteRefusal(absl::string_view bound_uuid, absl::StatusCode code);
+
  private:
   struct Bucket {
     double tokens = kBurstReports;
@@ -101,6 +105,7 @@ class GuestReportStore {
   std::set<std::string> known_;
   std::map<std::string, HeldReport> held_;
   std::map<std::string, Bucket> buckets_;
+  std::map<std::string, std::set<absl::StatusCode>> refusals_;
   int64_t refused_count_ = 0;
 };
 

@@ -166,5 +166,25 @@ TEST(UuidTest, OnlyTheCanonicalLowerCaseForm) {
   EXPECT_FALSE(IsUuid("11111111111111111111111111111111-111"));
 }
 
+TEST(GuestReportStoreTest, TellsEachKindOfRefusalOncePerVmUntilItIsGone) {
+  GuestReportStore store = Store();
+  EXPECT_TRUE(store.NoteRefusal(kVm, absl::StatusCode::kInvalidArgument));
+  EXPECT_FALSE(store.NoteRefusal(kVm, absl::StatusCode::kInvalidArgument));
+  EXPECT_TRUE(store.NoteRefusal(kVm, absl::StatusCode::kResourceExhausted));
+  EXPECT_TRUE(store.NoteRefusal(kOther, absl::StatusCode::kInvalidArgument));
+  EXPECT_FALSE(store.NoteRefusal("made-up", absl::StatusCode::kInvalidArgument))
+      << "made-up names must cost no memory";
+  store.SetKnownVms({kOther});
+  store.SetKnownVms({kVm, kOther});
+  EXPECT_TRUE(store.NoteRefusal(kVm, absl::StatusCode::kInvalidArgument));
+}
+
+TEST(GuestReportStoreTest, AReportOfAnOldKernelThatTellsNothingAvailableIsTaken) {
+  GuestReportStore store = Store();
+  GuestReport report = Report(1);
+  report.memory_available_bytes = std::nullopt;
+  CS_EXPECT_OK(store.Take(At(1), kWall, kVm, report));
+}
+
 }  // namespace
 }  // namespace cloudscale::monitor

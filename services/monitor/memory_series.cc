@@ -61,7 +61,9 @@ void FillCounters(const GuestReport& report, VmSample& out) {
 }
 
 void FillGuest(const GuestReport& report, VmSample& out) {
-  out.guest_source = GuestSource::kAgent;
+  if (report.memory_available_bytes.has_value()) {
+    out.guest_source = GuestSource::kAgent;
+  }
   out.memory_guest_total_bytes = report.memory_total_bytes;
   out.memory_guest_available_bytes = report.memory_available_bytes;
   if (report.memory_pressure.has_value()) {
@@ -120,6 +122,7 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
   }
   bool is_lie = false;
   const HeldReport* guest = UsableGuest(config, context, vm, is_lie);
+  out.is_guest_refuted = is_lie;
   if (IsImpossible(config, vm) || is_lie) {
     out.memory_quality = Quality::kImpossible;
     return;
@@ -136,8 +139,11 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
     FillGuest(guest->report, out);
     FillCounters(guest->report, out);
     observation.has_new_oom_kill = NoteOomKills(guest->report);
-    const int64_t seen = guest->report.memory_total_bytes - guest->report.memory_available_bytes;
-    used = std::max(used.value_or(0), seen);
+    // A guest that does not tell what is available is no witness of its use: were it taken as none,
+    // the VM would grow to its maximum.
+    if (const auto& available = guest->report.memory_available_bytes; available.has_value()) {
+      used = std::max(used.value_or(0), guest->report.memory_total_bytes - *available);
+    }
   }
   if (!used.has_value()) {
     Skip(config, context.now, Quality::kMissing, out);

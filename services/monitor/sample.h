@@ -78,6 +78,8 @@ struct VmSample {
   std::optional<Counters> counters;
   std::optional<absl::Duration> guest_report_age;
   GuestSource guest_source = GuestSource::kNone;
+  // The guest's report claims more memory than the VM has; the sample is kImpossible.
+  bool is_guest_refuted = false;
 };
 
 // The host at the instant of the snapshot. When the reading failed, the last known capacity.

@@ -51,7 +51,7 @@ class Pipeline {
  private:
   bool Grows() const { return value_ > previous_; }
   bool Shrinks() const { return value_ < previous_; }
-  bool IsUrgent() const { return (in_.is_under_estimate || in_.is_oom) && Grows(); }
+  bool IsUrgent() const { return in_.is_short() && Grows(); }
   std::string Text(double x) const { return Show(in_.resource, x); }
 
   void Apply(ClampKind kind, double after, std::string detail, ReasonCode code) {
@@ -110,7 +110,9 @@ class Pipeline {
            ReasonCode::kMemoryPressure);
     } else if (vm.memory_allocated && vm.memory_target &&
                *vm.memory_allocated > *vm.memory_target + 2 * config_.memory_granularity_bytes) {
-      Hold(ClampKind::kBalloon, "the balloon has not reached its present target",
+      Hold(ClampKind::kBalloon,
+           in_.balloon_refused_for ? "nothing more is asked of a balloon that refuses"
+                                   : "the balloon has not reached its present target",
            ReasonCode::kBalloonSlow);
     }
   }
@@ -371,6 +373,15 @@ std::optional<Reason> NotDecidable(const DecisionInputs& in) {
   return std::nullopt;
 }
 
+// A balloon that does not follow is told of in every decision, whatever that is.
+std::string BalloonText(const DecisionInputs& in) {
+  const VmObservation& vm = in.vm();
+  const double distance = vm.memory_allocated.value_or(0) - vm.memory_target.value_or(0);
+  return absl::StrFormat(
+      "the balloon refuses: %s %s its target for %s", Show(Resource::kMemory, std::abs(distance)),
+      distance > 0 ? "above" : "below", absl::FormatDuration(*in.balloon_refused_for));
+}
+
 // The wish after the fast correction: max(planned, present * alpha), and back to the size before a
 // shrink that proved bad.
 double Corrected(const DecisionInputs& in, double previous, double planned, Decision& d) {
@@ -386,10 +397,17 @@ double Corrected(const DecisionInputs& in, double previous, double planned, Deci
       d.reasons.push_back({ReasonCode::kRolledBack, "the last shrink is taken back"});
     }
   }
-  if (in.is_oom) {
+  if (in.is_oom || in.swap_in_rate) {
     const MemoryConfig& m = in.config->memory;
     value = std::max({value, previous * m.oom_growth_ratio, previous + m.oom_growth_bytes});
-    d.reasons.push_back({ReasonCode::kMemoryPressure, "the guest killed a process for memory"});
+    d.reasons.push_back({ReasonCode::kMemoryPressure,
+                         in.is_oom
+                             ? "the guest killed a process for memory"
+                             : absl::StrFormat("the guest swaps in %.1f MiB a second",
+                                               in.swap_in_rate.value_or(0) / (1024.0 * 1024.0))});
+  }
+  if (in.balloon_refused_for) {
+    d.reasons.push_back({ReasonCode::kBalloonSlow, BalloonText(in)});
   }
   if (in.resource == Resource::kMemory) {
     value = std::max(value, MemoryFloor(in.vm(), in.config->memory).value_or(0));
@@ -462,7 +480,7 @@ Decision Decide(const DecisionInputs& in) {
     d.forecast_age = f->age;
   }
   d.padding = wish.padding;
-  if (!wish.is_known && !in.is_under_estimate && !in.is_oom) {
+  if (!wish.is_known && !in.is_short()) {
     return Held(std::move(d), *present, ReasonCode::kDataMissing,
                 "neither a forecast nor a recent demand is known");
   }

@@ -45,6 +45,10 @@ struct DecisionInputs {
   int64_t under_estimate_streak = 0;
   std::optional<double> rollback_to;  // size before a shrink that proved bad
   bool is_oom = false;                // the guest killed a process since the last sample
+  // Bytes per second that the guest swaps in, when that is much and not becoming less.
+  std::optional<double> swap_in_rate;
+  // For how long the balloon has not come nearer to its target, once that is too long.
+  std::optional<absl::Duration> balloon_refused_for;
 
   double boost_factor = 1;  // asked for because an objective is missed
   std::string boost_objective;
@@ -52,6 +56,9 @@ struct DecisionInputs {
   // Second pass: what the host can give, and whether a rate limit holds it back.
   std::optional<double> host_limit;
   bool is_rate_limited = false;
+
+  // A shortage that is there now.
+  [[nodiscard]] bool is_short() const { return is_under_estimate || is_oom || swap_in_rate; }
 
   [[nodiscard]] const VmObservation& vm() const { return observation->vms[vm_index]; }
 };

@@ -105,6 +105,7 @@ struct VmObservation {
   bool has_guest_report = false;
   std::optional<double> memory_pressure_some_ratio;
   std::optional<int64_t> oom_kill_count;
+  std::optional<int64_t> swap_in_bytes;  // since the guest's boot
   SampleQuality memory_quality = SampleQuality::kUnknown;
 
   std::optional<Forecast> cpu_forecast;

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kMaxFreshStreak = 10'000;
 
 bool IsCorrection(const DecisionInputs& in, const Decision& d, double present) {
-  return (in.is_under_estimate || in.is_oom) && d.target > present;
+  return in.is_short() && d.target > present;
 }
 
 // What the VM takes from the host now. A VM whose present allocation nobody read keeps its last
@@ -184,7 +184,7 @@ StepResult PlanningEngine::Step(StepTime now, std::shared_ptr<const HostObservat
       w.inputs.is_stale = is_late_;
       series.Fill(w.inputs, sample, now.mono, FreshStreakNeeded(entry->policy->of(r)));
       // Between full steps a mode that does not act would only repeat itself.
-      const bool is_urgent = w.inputs.is_under_estimate || w.inputs.is_oom;
+      const bool is_urgent = w.inputs.is_short();
       if (result.is_full_step || (is_urgent && entry->policy->mode >= Mode::kCanary)) {
         work.push_back(std::move(w));
       }

@@ -56,6 +56,10 @@ void Validate(const ScalerConfig& c, Violations& v) {
   RequireInRange(v, "memory.guest_reserve_ratio", c.memory.guest_reserve_ratio, 0, 1);
   RequireInRange(v, "memory.pressure_limit_ratio", c.memory.pressure_limit_ratio, 0, 1);
   RequireInRange(v, "memory.oom_growth_bytes", c.memory.oom_growth_bytes, 0, 1e15);
+  RequireInRange(v, "memory.swap_in_limit_bytes_per_second",
+                 c.memory.swap_in_limit_bytes_per_second, 0, 1e15);
+  CheckDuration(v, "memory.balloon_patience", c.memory.balloon_patience, absl::Seconds(1),
+                absl::Hours(1));
 }
 
 }  // namespace cloudscale::scaler

@@ -28,6 +28,9 @@ struct MemoryConfig {
   double pressure_limit_ratio = 0.05;  // above this PSI nothing shrinks
   double oom_growth_bytes = 100.0 * 1024 * 1024;
   double oom_growth_ratio = 1.2;
+  // Swapping in faster than this, and not slower than before, grows like a kill; 0 = off.
+  double swap_in_limit_bytes_per_second = 1024.0 * 1024;
+  absl::Duration balloon_patience = absl::Seconds(60);  // without progress; then it refuses
   double quantile_ratio = 0.995;  // running out of memory costs more than running out of CPU
 };
 

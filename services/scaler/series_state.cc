@@ -57,6 +57,10 @@ SeriesState::SampleResult SeriesState::OnSample(const VmObservation& vm, MonoTim
   if (vm.oom_kill_count) {
     oom_count_ = vm.oom_kill_count;
   }
+  if (resource_ == Resource::kMemory) {
+    WatchSwap(vm, now, elapsed, config);
+    WatchBalloon(vm, now, config);
+  }
   if (ShowsAllocation(quality)) {
     if (const std::optional<double> present = PresentAllocation(vm, resource_)) {
       last_allocation_ = present;
@@ -85,6 +89,66 @@ SeriesState::SampleResult SeriesState::OnSample(const VmObservation& vm, MonoTim
   result.is_foreign_change = sight == Sight::kForeign;
   result.is_outdated = sight == Sight::kOutdated;
   return result;
+}
+
+void SeriesState::WatchSwap(const VmObservation& vm, MonoTime now, absl::Duration elapsed,
+                            const ScalerConfig& config) {
+  swap_in_rate_.reset();
+  const double limit = config.memory.swap_in_limit_bytes_per_second;
+  if (!vm.swap_in_bytes || limit <= 0) {
+    return;  // what is not told is not zero
+  }
+  const absl::Duration since = std::min(now - swap_.changed_at, 2 * elapsed);
+  if (!swap_.bytes || *vm.swap_in_bytes < *swap_.bytes) {
+    swap_ = Swap{.bytes = vm.swap_in_bytes, .changed_at = now, .judged_at = swap_.judged_at};
+    return;
+  }
+  if (*vm.swap_in_bytes == *swap_.bytes) {
+    if (now - swap_.changed_at > 2 * elapsed) {
+      swap_.judged_rate = 0;
+    }
+    return;
+  }
+  if (since <= absl::ZeroDuration()) {
+    return;
+  }
+  const double rate =
+      static_cast<double>(*vm.swap_in_bytes - *swap_.bytes) / absl::ToDoubleSeconds(since);
+  swap_.bytes = vm.swap_in_bytes;
+  swap_.changed_at = now;
+  if (swap_.judged_at && now - *swap_.judged_at < config.step) {
+    swap_.judged_rate = std::max(swap_.judged_rate, rate);
+    return;
+  }
+  if (rate <= limit) {
+    return;
+  }
+  if (rate >= swap_.judged_rate) {
+    swap_in_rate_ = rate;
+  }
+  swap_.judged_at = now;
+  swap_.judged_rate = rate;
+}
+
+void SeriesState::WatchBalloon(const VmObservation& vm, MonoTime now, const ScalerConfig& config) {
+  if (!ShowsAllocation(vm.memory_quality) || !vm.memory_allocated || !vm.memory_target ||
+      vm.state != VmRunState::kRunning) {
+    return;  // nobody looked: neither progress nor refusal
+  }
+  const double grain = config.memory_granularity_bytes;
+  const double distance = std::abs(*vm.memory_allocated - *vm.memory_target);
+  if (distance <= 2 * grain) {
+    balloon_.reset();
+    balloon_refused_for_.reset();
+    return;
+  }
+  if (!balloon_ || balloon_->target != *vm.memory_target ||
+      distance < balloon_->best_distance - grain) {
+    balloon_ = Balloon{*vm.memory_target, distance, now};
+  }
+  const absl::Duration stuck = now - balloon_->progress_at;
+  balloon_refused_for_ =
+      stuck >= config.memory.balloon_patience ? std::make_optional(stuck) : std::nullopt;
 }
 
 // An unmeasured sample neither continues nor ends a streak: a shortage does not go away because
@@ -233,6 +297,8 @@ void SeriesState::Fill(DecisionInputs& in, const SampleResult& sample, MonoTime 
   in.under_estimate_streak = streak_;
   in.rollback_to = before_shrink_;
   in.is_oom = is_oom_;
+  in.swap_in_rate = swap_in_rate_;
+  in.balloon_refused_for = balloon_refused_for_;
   if (const std::optional<BoostState> boost = ActiveBoost(now)) {
     in.boost_factor = boost->factor;
     in.boost_objective = boost->objective_id;

@@ -96,8 +96,34 @@ class SeriesState {
   Sight Compare(const VmObservation& vm, MonoTime now, const ScalerConfig& config);
   SampleResult Correct(const VmObservation& vm);
 
+  // Of memory only.
+  void WatchSwap(const VmObservation& vm, MonoTime now, absl::Duration elapsed,
+                 const ScalerConfig& config);
+  void WatchBalloon(const VmObservation& vm, MonoTime now, const ScalerConfig& config);
+
+  // What a guest swaps in, from its counter. The counter of one report may be seen twice, so a rate
+  // is over the time since it last changed, at most two samples.
+  struct Swap {
+    std::optional<int64_t> bytes;
+    MonoTime changed_at;
+    // Judged once a step, so that what was given can show: growing is due while the rate is not
+    // below that of the step before.
+    std::optional<MonoTime> judged_at;
+    double judged_rate = 0;  // bytes per second, the highest since
+  };
+  // How near a balloon has come to its target.
+  struct Balloon {
+    double target = 0;
+    double best_distance = 0;
+    MonoTime progress_at;
+  };
+
   Resource resource_;
   CorrectionConfig correction_;
+  Swap swap_;
+  std::optional<double> swap_in_rate_;
+  std::optional<Balloon> balloon_;  // while it is away from its target
+  std::optional<absl::Duration> balloon_refused_for_;
   int64_t fresh_samples_ = 0;
   int64_t fresh_streak_ = 0;
   RingBuffer<double> peaks_;  // one per full step

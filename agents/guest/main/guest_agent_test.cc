@@ -3,9 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "common/metrics/metric_sink.h"
-#include "common/rpc/config_loader.h"
-#include "common/status/violations.h"
+#include "agents/guest/transport/grpc_transport.h"
 #include "common/sync/bounded_queue.h"
 #include "common/testing/status_matchers.h"
 #include "common/testing/temp_dir.h"
@@ -18,8 +16,8 @@
 namespace cloudscale::guest {
 namespace {
 
+using ::cloudscale::testing::IsOkAndHolds;
 using ::cloudscale::testing::StatusIs;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr char kUuid[] = "9f8d5740-ca74-46de-a9d3-19b1732fe4d6";
@@ -56,33 +54,30 @@ class GuestAgentTest : public ::testing::Test {
     proc_.Write("uptime", "2150.52 4171.02\n");
     proc_.Write("meminfo", "MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 400 kB\n");
     proc_.Write("pressure/memory", "some avg10=12.00 avg60=0.00 avg300=0.00 total=6\n");
-    config_.set_vm_uuid(kUuid);
-    config_.set_monitor_address("127.0.0.1:1");
-    config_.set_proc_path(proc_.path());
+    config_.proc_path = proc_.path();
+    config_.period = absl::Milliseconds(100);
   }
   ~GuestAgentTest() override { server_->Shutdown(std::chrono::system_clock::time_point()); }
 
-  absl::StatusOr<std::unique_ptr<GuestAgent>> Create() {
-    return GuestAgent::Create(config_, environment_, proc_.File("no-sys"));
+  std::unique_ptr<GuestAgent> Create() {
+    return std::make_unique<GuestAgent>(
+        config_, kUuid, *clock_, /*seed=*/1,
+        std::make_unique<GrpcTransport>(server_->InProcessChannel(grpc::ChannelArguments()),
+                                        kUuid));
   }
 
   const testing::TempDir proc_;
   Monitor monitor_;
   std::unique_ptr<grpc::Server> server_;
   const std::unique_ptr<Clock> clock_ = MakeRealClock();
-  NullMetricSink metrics_;
-  const rpc::Environment environment_{*clock_, metrics_, 1, [this](const std::string&) {
-                                        return server_->InProcessChannel(grpc::ChannelArguments());
-                                      }};
-  config::v1::GuestAgentConfig config_;
+  AgentConfig config_;
 };
 
 TEST_F(GuestAgentTest, ReportsEveryPeriodAndFollowsTheMonitorsPeriod) {
-  config_.mutable_period()->set_seconds(60);  // the monitor asks for 100 ms
-  auto agent = Create();
-  CS_ASSERT_OK(agent);
-  EXPECT_FALSE((*agent)->Readiness().ok());
-  CS_ASSERT_OK((*agent)->Start());
+  config_.period = absl::Seconds(60);  // the monitor asks for 100 ms
+  const std::unique_ptr<GuestAgent> agent = Create();
+  EXPECT_FALSE(agent->Readiness().ok());
+  agent->Start();
   const auto first = monitor_.reports.PopFor(absl::Seconds(20), std::stop_token());
   ASSERT_TRUE(first.has_value());
   EXPECT_EQ(first->vm_uuid(), kUuid);
@@ -97,15 +92,13 @@ TEST_F(GuestAgentTest, ReportsEveryPeriodAndFollowsTheMonitorsPeriod) {
     ASSERT_TRUE(next.has_value());
     EXPECT_EQ(next->sequence(), sequence);
   }
-  (*agent)->Stop();
-  (*agent)->Stop();
+  agent->Stop();
+  agent->Stop();
 }
 
 TEST_F(GuestAgentTest, GoesOnWhenAFileBreaksAndMendsAgain) {
-  config_.mutable_period()->set_nanos(100'000'000);
-  auto agent = Create();
-  CS_ASSERT_OK(agent);
-  CS_ASSERT_OK((*agent)->Start());
+  const std::unique_ptr<GuestAgent> agent = Create();
+  agent->Start();
   ASSERT_TRUE(monitor_.reports.PopFor(absl::Seconds(20), std::stop_token()).has_value());
   proc_.Write("meminfo", "MemTotal: 2000 kB\n");
   int64_t total = 0;
@@ -117,30 +110,18 @@ TEST_F(GuestAgentTest, GoesOnWhenAFileBreaksAndMendsAgain) {
     sequence = report->sequence();
     total = report->memory_total_bytes();
   }
-  CS_EXPECT_OK((*agent)->Readiness());
+  CS_EXPECT_OK(agent->Readiness());
 }
 
-TEST_F(GuestAgentTest, FaultsOfTheConfigurationAreNamedAtOnce) {
-  config::v1::GuestAgentConfig config;
-  CS_ASSERT_OK(
-      rpc::ParseYaml("vm_uuid: nonsense\nmonitor_address: host.example:7000\n"
-                     "period: 90s\nbuffer_reports: 5000\n",
-                     &config));
-  Violations violations;
-  ValidateGuestAgentConfig(config, &violations);
-  EXPECT_THAT(violations.ToStatus(),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("vm_uuid"), HasSubstr("tls"), HasSubstr("period"),
-                             HasSubstr("buffer_reports"))));
-  Violations empty;
-  ValidateGuestAgentConfig(config::v1::GuestAgentConfig(), &empty);
-  EXPECT_THAT(empty.ToStatus(),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("monitor_address")));
-}
-
-TEST_F(GuestAgentTest, WithoutAnIdentityItDoesNotStart) {
-  config_.clear_vm_uuid();
-  EXPECT_THAT(Create(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("vm_uuid")));
+TEST(FindVmUuidTest, ConfiguredThenTheMachinesOwnElseNone) {
+  const testing::TempDir sys;
+  AgentConfig config;
+  EXPECT_THAT(FindVmUuid(config, sys.path()),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("vm_uuid")));
+  sys.Write("class/dmi/id/product_uuid", "1F8D5740-CA74-46DE-A9D3-19B1732FE4D6\n");
+  EXPECT_THAT(FindVmUuid(config, sys.path()), IsOkAndHolds("1f8d5740-ca74-46de-a9d3-19b1732fe4d6"));
+  config.vm_uuid = kUuid;
+  EXPECT_THAT(FindVmUuid(config, sys.path()), IsOkAndHolds(kUuid));
 }
 
 }  // namespace

@@ -2,24 +2,19 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "agents/guest/transport/report_wire.h"
+#include "absl/status/statusor.h"
 #include "common/logging/log.h"
-#include "common/rpc/status_conversion.h"
-#include "common/rpc/time_conversion.h"
+#include "common/status/macros.h"
 
 namespace cloudscale::guest {
 
-using guest::v1::StreamReportsRequest;
-using guest::v1::StreamReportsResponse;
-
-ReportClient::ReportClient(Clock& clock, Rng rng, std::shared_ptr<grpc::Channel> channel,
+ReportClient::ReportClient(Clock& clock, Rng rng, std::unique_ptr<ReportTransport> transport,
                            Config config)
     : clock_(clock),
       config_(std::move(config)),
       rng_(rng),
       backoff_(rng.Fork("backoff"), config_.backoff),
-      stub_(guest::v1::GuestReportService::NewStub(std::move(channel))),
+      transport_(std::move(transport)),
       outbox_(static_cast<size_t>(config_.buffer_reports)) {}
 
 ReportClient::~ReportClient() { Stop(); }
@@ -33,8 +28,8 @@ void ReportClient::Stop() {
   {
     MutexLock lock(&mutex_);
     is_stopped_ = true;
-    if (context_ != nullptr) {
-      context_->TryCancel();
+    if (is_open_) {
+      transport_->Cancel();
     }
   }
   if (thread_.joinable()) {
@@ -45,9 +40,9 @@ void ReportClient::Stop() {
 void ReportClient::Submit(Report report) {
   MutexLock lock(&mutex_);
   outbox_.Add(std::move(report));
-  if (context_ != nullptr && waiting_since_.has_value() &&
+  if (is_open_ && waiting_since_.has_value() &&
       clock_.MonoNow() - *waiting_since_ > config_.answer_timeout) {
-    context_->TryCancel();
+    transport_->Cancel();
   }
   changed_.NotifyAll();
 }
@@ -67,38 +62,29 @@ ReportClient::Stats ReportClient::stats() const {
 
 void ReportClient::Run(std::stop_token stop) {
   while (!stop.stop_requested()) {
-    grpc::ClientContext context;
+    transport_->Open();
+    bool is_stopped = false;
     {
       MutexLock lock(&mutex_);
-      if (is_stopped_) {
-        return;
-      }
-      context_ = &context;
-      ++stats_.streams;
+      is_stopped = is_stopped_;
+      is_open_ = !is_stopped;
+      stats_.streams += is_stopped ? 0 : 1;
     }
     const MonoTime begun = clock_.MonoNow();
-    const std::unique_ptr<Stream> stream = stub_->StreamReports(&context);
-    Converse(*stream, stop);
-    if (stop.stop_requested()) {
-      context.TryCancel();
-    }
-    const grpc::Status status = stream->Finish();
-    EndStream(status, begun);
+    const absl::Status reason = is_stopped ? absl::CancelledError() : Converse(stop);
+    EndStream(reason, begun);
+    transport_->Close();
     if (!clock_.SleepUntil(clock_.MonoNow() + backoff_.NextDelay(), stop)) {
       return;
     }
   }
 }
 
-void ReportClient::EndStream(const grpc::Status& status, MonoTime begun) {
-  absl::Status reason = rpc::FromGrpcStatus(status);
-  if (reason.ok()) {
-    reason = absl::UnavailableError("the monitor ended the stream");
-  }
+void ReportClient::EndStream(const absl::Status& reason, MonoTime begun) {
   bool is_news = false;
   {
     MutexLock lock(&mutex_);
-    context_ = nullptr;
+    is_open_ = false;
     waiting_since_ = std::nullopt;
     is_news = !is_stopped_ && stats_.last_error.code() != reason.code();
     stats_.last_error = reason;
@@ -113,69 +99,67 @@ void ReportClient::EndStream(const grpc::Status& status, MonoTime begun) {
   }
 }
 
-void ReportClient::Converse(Stream& stream, std::stop_token stop) {
+absl::Status ReportClient::Converse(std::stop_token stop) {
   Backoff patience(rng_.Fork("patience"), config_.backoff);
   while (true) {
-    const std::vector<Report> reports = WaitForReports(stop);
+    CS_ASSIGN_OR_RETURN(const std::vector<Report> reports, WaitForReports(stop));
     if (reports.empty()) {
-      return;
-    }
-    StreamReportsRequest request;
-    for (const Report& report : reports) {
-      *request.add_reports() = ToWire(config_.vm_uuid, report);
+      return absl::CancelledError("stopped");
     }
     {
       MutexLock lock(&mutex_);
       waiting_since_ = clock_.MonoNow();
       ++stats_.sent_messages;
     }
-    StreamReportsResponse response;
-    if (!stream.Write(request) || !stream.Read(&response)) {
-      return;
-    }
-    if (Take(response)) {
+    CS_ASSIGN_OR_RETURN(const ReportAnswer answer, transport_->Exchange(reports));
+    if (Take(answer)) {
       patience.Reset();
     } else if (!clock_.SleepUntil(clock_.MonoNow() + patience.NextDelay(), stop)) {
-      return;
+      return absl::CancelledError("stopped");
     }
   }
 }
 
-std::vector<Report> ReportClient::WaitForReports(std::stop_token stop) {
-  MutexLock lock(&mutex_);
-  while (outbox_.empty()) {
-    if (!changed_.Wait(&mutex_, stop)) {
-      return {};
+absl::StatusOr<std::vector<Report>> ReportClient::WaitForReports(std::stop_token stop) {
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      if (outbox_.empty() && !changed_.WaitFor(&mutex_, kTendPeriod, stop)) {
+        return std::vector<Report>();
+      }
+      if (stop.stop_requested()) {
+        return std::vector<Report>();
+      }
+      if (!outbox_.empty()) {
+        return outbox_.Oldest(kMaxReportsPerMessage);
+      }
     }
+    CS_RETURN_IF_ERROR(transport_->Tend());
   }
-  if (stop.stop_requested()) {
-    return {};
-  }
-  return outbox_.Oldest(kMaxReportsPerMessage);
 }
 
-bool ReportClient::Take(const StreamReportsResponse& response) {
+bool ReportClient::Take(const ReportAnswer& answer) {
   bool is_first = false;
   bool has_progress = false;
   {
     MutexLock lock(&mutex_);
     waiting_since_ = std::nullopt;
-    const size_t count = outbox_.Acknowledge(response.acknowledged_sequence());
+    const size_t count = outbox_.Acknowledge(answer.acknowledged_sequence);
     has_progress = count > 0;
     is_first = has_progress && (stats_.acknowledged_reports == 0 || !stats_.last_error.ok());
     stats_.acknowledged_reports += static_cast<int64_t>(count);
     stats_.last_error = absl::OkStatus();
-    if (response.has_period()) {
-      wanted_period_ = rpc::FromProto(response.period());
+    if (answer.period.has_value()) {
+      wanted_period_ = answer.period;
     }
   }
   if (is_first) {
     LogLine(LogLevel::kInfo, "reports_taken").Field("vm", config_.vm_uuid);
   }
-  if (response.refused_count() > 0) {
+  if (answer.refused_count > 0) {
     LogLine(LogLevel::kDebug, "report_refused")
-        .Field("count", response.refused_count())
-        .Field("reason", response.refused_reason());
+        .Field("count", answer.refused_count)
+        .Field("reason", answer.refused_reason);
   }
   return has_progress;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -10,17 +11,16 @@
 #include "absl/time/time.h"
 #include "agents/guest/outbox.h"
 #include "agents/guest/report.h"
-#include "cloudscale/guest/v1/guest_report_service.grpc.pb.h"
+#include "agents/guest/transport/report_transport.h"
 #include "common/backoff/backoff.h"
 #include "common/random/rng.h"
 #include "common/sync/mutex.h"
 #include "common/time/clock.h"
-#include "grpcpp/channel.h"
-#include "grpcpp/client_context.h"
 
 namespace cloudscale::guest {
 
-// Delivers reports to the monitor over one stream, at least once and in order.
+// Delivers reports to the monitor over one stream at a time, at least once and in order, whatever
+// the transport.
 //
 // One message is under way at a time: the oldest reports that are not acknowledged, at most 60; the
 // next follows the answer. What is not acknowledged is sent again: on the next stream when one
@@ -33,7 +33,7 @@ namespace cloudscale::guest {
 class ReportClient {
  public:
   struct Config {
-    std::string vm_uuid;
+    std::string vm_uuid;          // for the log
     int64_t buffer_reports = 60;  // 1..3600
     Backoff::Config backoff;
     absl::Duration answer_timeout = absl::Seconds(10);  // checked whenever a report is handed in
@@ -48,7 +48,7 @@ class ReportClient {
   };
 
   // `clock` (real time) is not owned.
-  ReportClient(Clock& clock, Rng rng, std::shared_ptr<grpc::Channel> channel, Config config);
+  ReportClient(Clock& clock, Rng rng, std::unique_ptr<ReportTransport> transport, Config config);
   ~ReportClient();
 
   void Start();
@@ -64,30 +64,31 @@ class ReportClient {
 
  private:
   static constexpr size_t kMaxReportsPerMessage = 60;
-
-  using Stream =
-      grpc::ClientReaderWriter<guest::v1::StreamReportsRequest, guest::v1::StreamReportsResponse>;
+  // While there is nothing to send, the connection is looked after this often: well within what
+  // gRPC servers wait for the answer to a ping.
+  static constexpr absl::Duration kTendPeriod = absl::Seconds(5);
 
   void Run(std::stop_token stop);
-  // Until the stream breaks or `stop`.
-  void Converse(Stream& stream, std::stop_token stop);
-  [[nodiscard]] std::vector<Report> WaitForReports(std::stop_token stop);
+  // Until the stream breaks, which the result tells why, or `stop`.
+  absl::Status Converse(std::stop_token stop);
+  // Empty when stopped.
+  absl::StatusOr<std::vector<Report>> WaitForReports(std::stop_token stop);
   // Takes an answer; returns whether anything was acknowledged.
-  bool Take(const guest::v1::StreamReportsResponse& response);
-  void EndStream(const grpc::Status& status, MonoTime begun);
+  bool Take(const ReportAnswer& answer);
+  void EndStream(const absl::Status& reason, MonoTime begun);
 
   Clock& clock_;
   const Config config_;
   const Rng rng_;
   Backoff backoff_;  // touched by the sending thread only
-  const std::unique_ptr<guest::v1::GuestReportService::Stub> stub_;
+  const std::unique_ptr<ReportTransport> transport_;
   mutable Mutex mutex_;
   CondVar changed_;
   Outbox outbox_ ABSL_GUARDED_BY(mutex_);
   Stats stats_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> wanted_period_ ABSL_GUARDED_BY(mutex_);
-  grpc::ClientContext* context_ ABSL_GUARDED_BY(mutex_) = nullptr;  // of the stream that is open
-  std::optional<MonoTime> waiting_since_ ABSL_GUARDED_BY(mutex_);   // for an answer
+  bool is_open_ ABSL_GUARDED_BY(mutex_) = false;                   // the transport has a stream
+  std::optional<MonoTime> waiting_since_ ABSL_GUARDED_BY(mutex_);  // for an answer
   bool is_stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::jthread thread_;
 };

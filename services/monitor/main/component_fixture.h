@@ -15,6 +15,7 @@
 #include "common/rpc/status_conversion.h"
 #include "common/rpc/time_conversion.h"
 #include "common/sync/mutex.h"
+#include "common/testing/recording_metric_sink.h"
 #include "common/testing/status_matchers.h"
 #include "common/time/sim_clock.h"
 #include "grpcpp/grpcpp.h"
@@ -205,13 +206,13 @@ class MonitorComponentTest : public ::testing::Test {
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
     CS_ASSERT_OK(component_->Start());
-    const std::string address = absl::StrCat("127.0.0.1:", port);
+    address_ = absl::StrCat("127.0.0.1:", port);
     // A small window, so that a reader that does not read is soon felt by the server.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 65536);
     const auto channel =
-        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+        grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
     stub_ = v1::MonitorService::NewStub(channel);
     guest_stub_ = guest::v1::GuestReportService::NewStub(channel);
     WaitForSequence(1);
@@ -277,10 +278,11 @@ class MonitorComponentTest : public ::testing::Test {
   }
 
   SimClock clock_;
-  NullMetricSink metrics_;
+  cloudscale::testing::RecordingMetricSink metrics_;
   ScriptedHost host_{clock_};
   std::unique_ptr<rpc::Component> component_;
   std::unique_ptr<grpc::Server> server_;
+  std::string address_;  // of the server
   std::unique_ptr<v1::MonitorService::Stub> stub_;
   std::unique_ptr<guest::v1::GuestReportService::Stub> guest_stub_;
 };

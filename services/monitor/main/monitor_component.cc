@@ -1,6 +1,8 @@
 #include "services/monitor/main/monitor_component.h"
 
+#include <algorithm>
 #include <atomic>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -11,9 +13,11 @@
 #include "services/monitor/clients/predictor_link.h"
 #include "services/monitor/main/monitor_config.h"
 #include "services/monitor/rpc/convert.h"
+#include "services/monitor/rpc/guest_channels.h"
 #include "services/monitor/rpc/guest_handlers.h"
 #include "services/monitor/rpc/monitor_handlers.h"
 #include "services/monitor/rpc/monitor_state.h"
+#include "services/monitor/rpc/report_intake.h"
 #include "services/monitor/sampling_engine.h"
 #include "services/monitor/tick_schedule.h"
 
@@ -39,7 +43,9 @@ class MonitorComponent final : public Component {
               [this](const predictor::v1::ForecastBatch& batch) { TakeForecasts(batch); }),
         handlers_(
             state_, env.metrics, [this] { return link_.state(); }, env.clock.WallNow()),
-        guest_handlers_(state_, env.clock, env.metrics) {}
+        intake_(state_, env.clock, env.metrics),
+        guest_handlers_(state_, intake_, env.metrics),
+        guest_channels_(state_, intake_, env.metrics, MakeChannelsConfig(config)) {}
 
   ~MonitorComponent() override { Stop(); }
 
@@ -60,6 +66,7 @@ class MonitorComponent final : public Component {
   void SampleOnce(int64_t sequence, int64_t missed_count);
   void TakeForecasts(const predictor::v1::ForecastBatch& batch);
   void ReportMetrics(const HostSnapshot& snapshot, int64_t missed_count);
+  void NoteRefutedGuests(const HostSnapshot& snapshot);
   void CountUpTo(const char* name, const MetricSink::Labels& labels, int64_t total, int64_t& seen);
 
   const Environment env_;
@@ -69,12 +76,15 @@ class MonitorComponent final : public Component {
   const PredictorLink::Config link_config_;
   PredictorLink link_;
   MonitorHandlers handlers_;
+  ReportIntake intake_;
   GuestHandlers guest_handlers_;
+  GuestChannels guest_channels_;
 
   // Monotonic nanoseconds of the last complete snapshot; negative before the first.
   std::atomic<int64_t> last_good_ns_{-1};
   bool was_failing_ = false;                // sampling thread only
   std::map<std::string, int64_t> counted_;  // sampling thread only: totals already reported
+  std::set<std::string> refuted_;           // sampling thread only: VMs whose lie was logged
   std::jthread sampler_;
   std::jthread beater_;
 };
@@ -83,6 +93,7 @@ absl::Status MonitorComponent::Start() {
   link_.Start(link_config_.address.empty() ? nullptr : env_.channel(link_config_.address));
   sampler_ = std::jthread([this](std::stop_token stop) { Sample(std::move(stop)); });
   beater_ = std::jthread([this](std::stop_token stop) { Beat(std::move(stop)); });
+  guest_channels_.Start();
   return absl::OkStatus();
 }
 
@@ -95,6 +106,7 @@ void MonitorComponent::Stop() {
       thread->join();
     }
   }
+  guest_channels_.Stop();
   link_.Stop();
   state_.hub()->Close();
   guest_handlers_.CloseAll();
@@ -210,6 +222,7 @@ void MonitorComponent::ReportMetrics(const HostSnapshot& snapshot, int64_t misse
     CountUpTo("cloudscale_monitor_samples_total", {{"series", "memory"}, {"quality", name}},
               stats.memory[quality], counted_[absl::StrCat("memory.", name)]);
   }
+  NoteRefutedGuests(snapshot);
   const PredictorLink::Stats link = link_.stats();
   CountUpTo("cloudscale_monitor_telemetry_sent_total", {}, link.sent, counted_["sent"]);
   CountUpTo("cloudscale_monitor_telemetry_dropped_total", {}, link.dropped, counted_["dropped"]);
@@ -220,6 +233,24 @@ void MonitorComponent::ReportMetrics(const HostSnapshot& snapshot, int64_t misse
             state_.forecasts().refused_count(), counted_["forecasts_refused"]);
   metrics.Set("cloudscale_monitor_predictor_up", {},
               link_.state().health() == common::v1::LINK_HEALTH_UP ? 1 : 0);
+}
+
+// A lie is logged once in the life of a VM and counted each time.
+void MonitorComponent::NoteRefutedGuests(const HostSnapshot& snapshot) {
+  std::set<std::string> present;
+  for (const VmSample& vm : snapshot.vms) {
+    present.insert(vm.uuid);
+    if (!vm.is_guest_refuted) {
+      continue;
+    }
+    env_.metrics.Count("cloudscale_monitor_refuted_guest_samples_total", {}, 1);
+    if (refuted_.insert(vm.uuid).second) {
+      LogLine(LogLevel::kWarning, "guest_report_refuted")
+          .Field("vm", vm.uuid)
+          .Field("reason", "the guest claims more memory than the VM can have");
+    }
+  }
+  std::erase_if(refuted_, [&](const std::string& uuid) { return !present.contains(uuid); });
 }
 
 }  // namespace

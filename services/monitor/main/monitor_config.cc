@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/rpc/main.h"
 #include "common/rpc/time_conversion.h"
+#include "services/monitor/rpc/channel_paths.h"
 
 namespace cloudscale::monitor {
 namespace {
@@ -39,6 +41,30 @@ absl::Duration Period(const config::v1::MonitorConfig& config) {
   return config.has_sampling_period() ? FromProto(config.sampling_period()) : absl::Seconds(1);
 }
 
+void ValidateChannels(const config::v1::GuestChannelsConfig& channels, const std::string& path,
+                      Violations& faults) {
+  if (!channels.path_template().empty()) {
+    if (const absl::Status status = CheckPathTemplate(channels.path_template()); !status.ok()) {
+      faults.Add(Path(path, "path_template"), channels.path_template(), status.message());
+    }
+  }
+  if (channels.has_scan_period()) {
+    RequireDuration(faults, Path(path, "scan_period"), channels.scan_period(),
+                    absl::Milliseconds(100), absl::Hours(1));
+  }
+  std::set<std::string> seen;
+  for (int i = 0; i < channels.channels_size(); ++i) {
+    const config::v1::GuestChannel& channel = channels.channels(i);
+    const std::string at = absl::StrCat(path, ".channels[", i, "]");
+    if (!IsUuid(channel.vm_uuid()) || !seen.insert(channel.vm_uuid()).second) {
+      faults.Add(Path(at, "vm_uuid"), channel.vm_uuid(), "lower-case UUID, once");
+    }
+    if (!absl::StartsWith(channel.path(), "/") || !seen.insert(channel.path()).second) {
+      faults.Add(Path(at, "path"), channel.path(), "absolute path, once");
+    }
+  }
+}
+
 }  // namespace
 
 void ValidateMonitorConfig(const config::v1::MonitorConfig& config, absl::string_view prefix,
@@ -69,6 +95,7 @@ void ValidateMonitorConfig(const config::v1::MonitorConfig& config, absl::string
     RequireDuration(faults, Path(guest_path, "max_clock_skew"), guests.max_clock_skew(),
                     absl::Milliseconds(1), absl::Hours(24));
   }
+  ValidateChannels(config.guest_channels(), Path(prefix, "guest_channels"), faults);
   const config::v1::ClientConfig& client = config.client();
   if (client.has_backoff_min()) {
     RequireDuration(faults, Path(prefix, "client.backoff_min"), client.backoff_min(),
@@ -146,6 +173,19 @@ MonitorState::Config MakeStateConfig(const config::v1::MonitorConfig& config,
   }
   if (guests.max_streams() > 0) {
     out.max_guest_streams = guests.max_streams();
+  }
+  return out;
+}
+
+GuestChannels::Config MakeChannelsConfig(const config::v1::MonitorConfig& config) {
+  const config::v1::GuestChannelsConfig& channels = config.guest_channels();
+  GuestChannels::Config out;
+  out.path_template = channels.path_template();
+  for (const config::v1::GuestChannel& channel : channels.channels()) {
+    out.paths[channel.vm_uuid()] = channel.path();
+  }
+  if (channels.has_scan_period()) {
+    out.scan_period = FromProto(channels.scan_period());
   }
   return out;
 }

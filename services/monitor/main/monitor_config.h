@@ -8,6 +8,7 @@
 #include "common/status/violations.h"
 #include "hypervisor/types.h"
 #include "services/monitor/clients/predictor_link.h"
+#include "services/monitor/rpc/guest_channels.h"
 #include "services/monitor/rpc/monitor_state.h"
 #include "services/monitor/sampling_config.h"
 
@@ -23,6 +24,7 @@ void ValidateMonitorConfig(const config::v1::MonitorConfig& config, absl::string
                                                 const hypervisor::Capabilities& capabilities);
 [[nodiscard]] MonitorState::Config MakeStateConfig(const config::v1::MonitorConfig& config,
                                                    const hypervisor::Capabilities& capabilities);
+[[nodiscard]] GuestChannels::Config MakeChannelsConfig(const config::v1::MonitorConfig& config);
 [[nodiscard]] PredictorLink::Config MakeLinkConfig(const config::v1::MonitorConfig& config);
 
 }  // namespace cloudscale::monitor

@@ -216,7 +216,9 @@ GuestReport FromWire(const guest::v1::GuestReport& report) {
   out.sample_time = FromProto(report.sample_time());
   out.uptime = FromProto(report.uptime());
   out.memory_total_bytes = report.memory_total_bytes();
-  out.memory_available_bytes = report.memory_available_bytes();
+  if (report.has_memory_available_bytes()) {
+    out.memory_available_bytes = report.memory_available_bytes();
+  }
   out.memory_free_bytes = report.memory_free_bytes();
   if (report.has_memory_cached_bytes()) {
     out.memory_cached_bytes = report.memory_cached_bytes();

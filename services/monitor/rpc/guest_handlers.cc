@@ -8,8 +8,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/rpc/status_conversion.h"
-#include "common/rpc/time_conversion.h"
-#include "common/status/violations.h"
 #include "services/monitor/rpc/convert.h"
 
 namespace cloudscale::monitor {
@@ -23,7 +21,7 @@ class GuestStream final
  public:
   GuestStream(GuestHandlers& handlers, std::optional<std::vector<std::string>> peer_names)
       : state_(handlers.state_),
-        clock_(handlers.clock_),
+        intake_(handlers.intake_),
         metrics_(handlers.metrics_),
         registry_(handlers.registry_),
         peer_names_(std::move(peer_names)) {}
@@ -68,15 +66,10 @@ class GuestStream final
       End(absl::OkStatus());
       return;
     }
-    response_.Clear();
     if (absl::Status status = TakeAll(); !status.ok()) {
       End(status);
       return;
     }
-    response_.set_acknowledged_sequence(acknowledged_);
-    *response_.mutable_period() = rpc::ToProto(state_.config().period);
-    response_.set_refused_count(refused_count_);
-    response_.set_refused_reason(refused_reason_);
     MutexLock lock(&mutex_);
     if (!end_.has_value()) {
       is_writing_ = true;
@@ -132,6 +125,7 @@ class GuestStream final
     }
     if (peer_names_.has_value()) {
       if (absl::Status status = CheckGuestIdentity(*peer_names_, first.vm_uuid()); !status.ok()) {
+        metrics_.Count("cloudscale_monitor_guest_refusals_total", {{"reason", "other_vm"}}, 1);
         return status;
       }
     }
@@ -147,50 +141,16 @@ class GuestStream final
 
   // A status other than OK ends the stream.
   absl::Status TakeAll() {
-    if (request_.reports_size() < 1 || request_.reports_size() > GuestHandlers::kMaxReports) {
-      Violations faults;
-      faults.Add("reports", absl::StrCat(request_.reports_size(), " entries"),
-                 absl::StrCat("1 to ", GuestHandlers::kMaxReports, " entries"));
-      return faults.ToStatus();
-    }
-    if (vm_uuid_.empty()) {
+    if (vm_uuid_.empty() && request_.reports_size() > 0) {
       if (absl::Status status = Bind(request_.reports(0)); !status.ok()) {
         return status;
       }
     }
-    absl::Status end;
-    state_.WithGuestReports([&](GuestReportStore& store) {
-      const MonoTime now = clock_.MonoNow();
-      const absl::Time wall = clock_.WallNow();
-      for (const guest::v1::GuestReport& report : request_.reports()) {
-        const absl::Status status = store.Take(now, wall, vm_uuid_, FromWire(report));
-        Count(report, status);
-        if (status.code() == absl::StatusCode::kPermissionDenied) {
-          end = status;
-          return;
-        }
-        if (status.code() == absl::StatusCode::kNotFound) {
-          return;
-        }
-      }
-    });
-    return end;
-  }
-
-  void Count(const guest::v1::GuestReport& report, const absl::Status& status) {
-    metrics_.Count("cloudscale_monitor_guest_reports_total",
-                   {{"result", status.ok() ? "taken" : "refused"}}, 1);
-    if (!status.ok()) {
-      ++refused_count_;
-      refused_reason_ = std::string(status.message().substr(0, 500));
-    }
-    if (status.code() != absl::StatusCode::kNotFound) {
-      acknowledged_ = report.sequence();
-    }
+    return intake_.Take(vm_uuid_, request_, progress_, &response_);
   }
 
   MonitorState& state_;
-  const Clock& clock_;
+  ReportIntake& intake_;
   MetricSink& metrics_;
   const std::shared_ptr<GuestHandlers::Registry> registry_;
   // Names in the peer's certificate; absent without TLS.
@@ -200,9 +160,7 @@ class GuestStream final
   StreamReportsRequest request_;
   StreamReportsResponse response_;
   std::string vm_uuid_;
-  int64_t acknowledged_ = 0;
-  int64_t refused_count_ = 0;
-  std::string refused_reason_;
+  ReportIntake::Progress progress_;
 
   Mutex mutex_;
   bool is_writing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -223,8 +181,8 @@ absl::Status CheckGuestIdentity(const std::vector<std::string>& peer_names,
       absl::StrCat("the peer's certificate does not name vm ", vm_uuid));
 }
 
-GuestHandlers::GuestHandlers(MonitorState& state, const Clock& clock, MetricSink& metrics)
-    : state_(state), clock_(clock), metrics_(metrics), registry_(std::make_shared<Registry>()) {}
+GuestHandlers::GuestHandlers(MonitorState& state, ReportIntake& intake, MetricSink& metrics)
+    : state_(state), intake_(intake), metrics_(metrics), registry_(std::make_shared<Registry>()) {}
 
 GuestHandlers::~GuestHandlers() = default;
 

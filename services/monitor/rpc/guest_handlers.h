@@ -10,8 +10,8 @@
 #include "cloudscale/guest/v1/guest_report_service.grpc.pb.h"
 #include "common/metrics/metric_sink.h"
 #include "common/sync/mutex.h"
-#include "common/time/clock.h"
 #include "services/monitor/rpc/monitor_state.h"
+#include "services/monitor/rpc/report_intake.h"
 
 namespace cloudscale::monitor {
 
@@ -19,16 +19,12 @@ class GuestStream;
 
 // The handlers of GuestReportService. A stream belongs to the VM that its first report names; with
 // TLS that must be the VM in the peer's certificate. A second stream of a VM ends the first with
-// ABORTED, so that a restarted agent never waits for its dead predecessor. Refusals that cannot be
-// mended by sending again (bad values, too many) are acknowledged and counted; a VM that is not
-// known yet is not acknowledged, so the agent keeps its reports. Thread safety: thread-safe.
+// ABORTED, so that a restarted agent never waits for its dead predecessor. What is taken and what
+// refused is `ReportIntake`'s. Thread safety: thread-safe.
 class GuestHandlers final : public guest::v1::GuestReportService::CallbackService {
  public:
-  // At most this many reports in one message.
-  static constexpr int kMaxReports = 60;
-
   // All must outlive the handlers and their streams.
-  GuestHandlers(MonitorState& state, const Clock& clock, MetricSink& metrics);
+  GuestHandlers(MonitorState& state, ReportIntake& intake, MetricSink& metrics);
   ~GuestHandlers() override;
 
   grpc::ServerBidiReactor<guest::v1::StreamReportsRequest, guest::v1::StreamReportsResponse>*
@@ -48,7 +44,7 @@ class GuestHandlers final : public guest::v1::GuestReportService::CallbackServic
   };
 
   MonitorState& state_;
-  const Clock& clock_;
+  ReportIntake& intake_;
   MetricSink& metrics_;
   const std::shared_ptr<Registry> registry_;
 };

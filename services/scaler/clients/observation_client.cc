@@ -72,6 +72,9 @@ VmObservation VmFromProto(const mv1::VmSample& in) {
   if (in.counters().has_oom_kill_count()) {
     vm.oom_kill_count = in.counters().oom_kill_count();
   }
+  if (in.counters().has_swap_in_bytes()) {
+    vm.swap_in_bytes = in.counters().swap_in_bytes();
+  }
   vm.memory_quality = QualityFromProto(in.memory_quality());
   return vm;
 }

@@ -72,6 +72,11 @@ ScalerConfig EngineFromProto(const config::v1::ScalerConfig& in) {
   if (m.has_oom_growth_bytes()) {
     c.memory.oom_growth_bytes = static_cast<double>(m.oom_growth_bytes());
   }
+  if (m.has_swap_in_limit_bytes_per_second()) {
+    c.memory.swap_in_limit_bytes_per_second =
+        static_cast<double>(m.swap_in_limit_bytes_per_second());
+  }
+  TakeDuration(m.has_balloon_patience(), m.balloon_patience(), &c.memory.balloon_patience);
   return c;
 }
 

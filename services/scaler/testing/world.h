@@ -22,6 +22,8 @@ class World {
     double memory_used = 512 * kMiB;
     double memory_target = 2048 * kMiB;
     double memory_maximum = 4096 * kMiB;
+    std::optional<double> memory_allocated = std::nullopt;  // absent: follows the target
+    std::optional<int64_t> swap_in_bytes = std::nullopt;
     SampleQuality quality = SampleQuality::kFresh;
     SampleQuality memory_quality = SampleQuality::kFresh;
     bool has_guest_report = true;
@@ -158,7 +160,8 @@ class World {
       o.cpu_throttled_ratio = vm.demand > limit ? 1 - limit / vm.demand : 0;
     }
     o.memory_target = vm.memory_target;
-    o.memory_allocated = vm.memory_target;
+    o.memory_allocated = vm.memory_allocated.value_or(vm.memory_target);
+    o.swap_in_bytes = vm.swap_in_bytes;
     o.memory_maximum = vm.memory_maximum;
     if (vm.memory_quality != SampleQuality::kMissing) {
       o.memory_used = vm.memory_used;
