@@ -14,11 +14,11 @@ BIN = Path(os.environ.get("CLOUDSCALE_BIN", ROOT / "build" / "dev" / "bin"))
 
 # File name in the text → program that reads it.
 PROGRAMS = {"cloudscale.yaml": "cloudscaled", "cloudscaled.yaml": "cloudscaled",
-            "guest-agent.yaml": "cloudscale-guest-agent",
+            "guest-agent.yaml": "cloudscale-guest-agent-tls",
             **{f"{name}.yaml": f"cloudscale-{name}" for name in ("monitor", "predictor", "scaler", "sla", "lbctl")}}
 # What the documents show today; a reader of blocks that finds nothing must not pass.
 SHOWN = {"cloudscaled", "cloudscale-monitor", "cloudscale-predictor", "cloudscale-scaler", "cloudscale-sla",
-         "cloudscale-lbctl"}
+         "cloudscale-lbctl", "cloudscale-guest-agent-tls"}
 # (document, heading) of a block that is only a part → the files of that document whose entries it replaces.
 PARTS = {("docs/ops/separate-processes.md", "Mutual TLS"): ("monitor.yaml", "scaler.yaml", "sla.yaml")}
 # (document, heading, first line) of YAML that is no configuration of ours → why.
