@@ -58,7 +58,9 @@ absl::string_view WithoutComment(absl::string_view line) {
   char quote = 0;
   for (size_t i = 0; i < line.size(); ++i) {
     if (quote != 0) {
-      quote = line[i] == quote ? 0 : quote;
+      if (line[i] == quote) {
+        quote = 0;
+      }
     } else if (line[i] == '"' || line[i] == '\'') {
       quote = line[i];
     } else if (line[i] == '#' && (i == 0 || line[i - 1] == ' ')) {
