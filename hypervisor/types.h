@@ -19,7 +19,8 @@ struct Allocation {
   std::optional<double> cpu_cap_cores;
   // Relative share under contention; backends map it to their own scale. 1 to 10000, 100 is normal.
   std::optional<int64_t> cpu_weight;
-  // Balloon or cgroup limit; nullopt = the VM's full memory.
+  // Balloon or cgroup limit; nullopt = the VM's full memory, however that was asked for: a limit of
+  // all that the VM may have is read back as none.
   std::optional<int64_t> memory_target_bytes;
 
   friend bool operator==(const Allocation&, const Allocation&) = default;
@@ -47,6 +48,9 @@ struct VmReading {
   std::optional<int64_t> memory_maximum_bytes;  // hard upper bound of memory_target_bytes
   std::optional<int64_t>
       memory_used_bytes;  // what it needs of it: without caches, where the backend can tell
+  // What the guest's kernel manages of `memory_current_bytes`; the rest is its own overhead, which
+  // none of its figures show.
+  std::optional<int64_t> memory_guest_total_bytes;
   std::optional<double>
       memory_pressure_some_ratio;  // PSI: share of time at least one task waited for memory, 0..1
 

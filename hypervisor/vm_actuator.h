@@ -44,7 +44,7 @@ class VmActuator {
                                     int64_t weight) = 0;
 
   // Returns when the request is placed; the guest may follow later or never. nullopt lifts the
-  // limit.
+  // limit, and so does all that the VM may have.
   virtual absl::Status SetMemoryTarget(const ActuationPermit& permit, const VmTarget& vm,
                                        std::optional<int64_t> bytes) = 0;
 

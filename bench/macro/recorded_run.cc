@@ -4,7 +4,10 @@
 // row a second for each: what was wanted, what cloudscaled set, and what was used as the reader and
 // as the processes' own accounting say.
 //
-// recorded_run [--daemon cloudscaled] [--seconds N] [--vms N] [--directory DIR]
+// With --initrd, made by tests/hosts/guest/add_agent, the guests run the agent and give memory
+// back.
+//
+// recorded_run [--daemon cloudscaled] [--initrd FILE] [--seconds N] [--vms N] [--directory DIR]
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,12 +64,17 @@ class Daemon {
     const std::string config = absl::StrCat(directory, "/cloudscaled.yaml");
     std::ofstream(config) << "host_id: recorded\n"
                              "hypervisor: {libvirt: {uri: \"qemu:///system\"}}\n"
-                             "monitor: {sampling_period: 1s}\n"
+                             "monitor:\n  sampling_period: 1s\n"
+                             "  guest_channels: {path_template: \""
+                          << lv::AgentSocketPath("{name}")
+                          << "\", scan_period: 500ms}\n"
                              "predictor: {step: 2s, horizons: [2s, 20s, 60s]}\n"
                              "scaler:\n  mode: auto\n  step: 2s\n"
                              "  limits: {warm_up_samples: 10, max_actions_per_minute: 600, "
                              "max_actions_per_vm_per_minute: 60}\n"
-                             "  default_policy: {mode: auto, cpu: {cool_down_down: 10s}}\n";
+                             "  default_policy:\n    mode: auto\n    cpu: {cool_down_down: 10s}\n"
+                             "    memory: {cool_down_down: 4s, quiet_steps: 2, "
+                             "step_down_ratio: 0.1}\n";
     pid_ = fork();
     if (pid_ == 0) {
       const std::string log = absl::StrCat(directory, "/cloudscaled.log");
@@ -109,8 +117,9 @@ absl::Status Run(const Settings& settings) {
                       lv::Connect("qemu:///system", lv::Access::kReadWrite));
   std::vector<std::unique_ptr<lv::TestGuest>> guests;
   for (int i = 0; i < static_cast<int>(settings.Number("vms")); ++i) {
-    CS_ASSIGN_OR_RETURN(auto guest, lv::TestGuest::Boot(*clock, connection.get(),
-                                                        absl::StrCat("vm-", i + 1), image));
+    CS_ASSIGN_OR_RETURN(
+        auto guest, lv::TestGuest::Boot(*clock, connection.get(), absl::StrCat("vm-", i + 1), image,
+                                        settings.Text("initrd")));
     guests.push_back(std::move(guest));
   }
   lv::LibvirtOptions options;
@@ -195,8 +204,11 @@ absl::Status Run(const Settings& settings) {
 }
 
 int Main(int argc, char** argv) {
-  Settings settings(
-      {{"daemon", "cloudscaled"}, {"seconds", "180"}, {"vms", "2"}, {"directory", "."}});
+  Settings settings({{"daemon", "cloudscaled"},
+                     {"seconds", "180"},
+                     {"vms", "2"},
+                     {"directory", "."},
+                     {"initrd", ""}});
   absl::Status status = settings.Parse(argc, argv);
   if (status.ok()) {
     status = Run(settings);

@@ -321,6 +321,9 @@ absl::StatusOr<Allocation> CgroupHierarchy::ReadAllocation(const GroupDirectorie
     return absl::NotFoundError("no memory limit file");
   }
   result.memory_target_bytes = limit.value_or(std::nullopt);
+  if (result.memory_target_bytes >= MemoryMaximum()) {
+    result.memory_target_bytes = std::nullopt;
+  }
   return result;
 }
 

@@ -244,6 +244,31 @@ TEST_P(ConformanceTest, MemoryIsSeenAndTargetHolds) {
   }
 }
 
+TEST_P(ConformanceTest, AllMemoryThatTheVmMayHaveIsNoLimit) {
+  if (!backend_->actuator().capabilities().memory_target) {
+    GTEST_SKIP() << "no memory target";
+  }
+  const auto uuid = backend_->MakeVm({.name = "all"});
+  CS_ASSERT_OK(uuid);
+  const VmTarget vm = AnyIncarnation(*uuid);
+  const auto before = ReadVm(*uuid);
+  CS_ASSERT_OK(before);
+  ASSERT_TRUE(before->memory_maximum_bytes.has_value());
+  CS_ASSERT_OK(
+      backend_->actuator().SetMemoryTarget(Permit(), vm, *before->memory_maximum_bytes - 8 * kMiB));
+  EXPECT_TRUE(backend_->actuator().ReadAllocation(vm)->memory_target_bytes.has_value());
+
+  CS_ASSERT_OK(backend_->actuator().SetMemoryTarget(Permit(), vm, *before->memory_maximum_bytes));
+
+  const auto actuator = backend_->actuator().ReadAllocation(vm);
+  const auto reader = ReadVm(*uuid);
+  CS_ASSERT_OK(actuator);
+  CS_ASSERT_OK(reader);
+  EXPECT_EQ(actuator->memory_target_bytes, std::nullopt);
+  EXPECT_EQ(reader->allocation->memory_target_bytes, std::nullopt);
+  EXPECT_EQ(reader->memory_maximum_bytes, before->memory_maximum_bytes);
+}
+
 TEST_P(ConformanceTest, WhatWasSetIsReadBackByAllThreeWays) {
   const Capabilities capabilities = backend_->actuator().capabilities();
   const auto uuid = backend_->MakeVm({.name = "readback"});

@@ -330,6 +330,9 @@ Allocation FakeVm::ReadAllocation(const Capabilities& capabilities) const {
   }
   if (capabilities.memory_target) {
     read.memory_target_bytes = told.memory_target_bytes;
+    if (read.memory_target_bytes >= spec_.memory_maximum_bytes) {
+      read.memory_target_bytes = std::nullopt;
+    }
   }
   return read;
 }

@@ -118,6 +118,7 @@ DomainStatistics ParseStatistics(const virTypedParameter* parameters, int count,
       now - absl::FromUnixSeconds(*guest.last_update_seconds) <= kMaxGuestFiguresAge &&
       *guest.usable >= 0 && *guest.usable <= *guest.available) {
     vm.memory_used_bytes = (*guest.available - *guest.usable) * kKiB;
+    vm.memory_guest_total_bytes = *guest.available * kKiB;
   }
   return result;
 }

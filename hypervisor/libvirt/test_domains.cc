@@ -46,7 +46,8 @@ std::string SocketPath(const std::string& name) {
   return absl::StrCat("/var/lib/libvirt/", name, ".test");
 }
 
-std::string GuestXml(const std::string& name, const std::string& uuid, const std::string& image) {
+std::string GuestXml(const std::string& name, const std::string& uuid, const std::string& image,
+                     const std::string& initrd) {
   return absl::StrCat(R"(<domain type='qemu'>
   <name>)",
                       name, "</name><uuid>", uuid, R"(</uuid>
@@ -55,8 +56,8 @@ std::string GuestXml(const std::string& name, const std::string& uuid, const std
   <vcpu>1</vcpu>
   <os><type arch='x86_64' machine='pc'>hvm</type>
     <kernel>)",
-                      image, "/kernel</kernel><initrd>", image, R"(/initrd</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 mitigations=off tsc=unstable no_timer_check</cmdline></os>
+                      image, "/kernel</kernel><initrd>", initrd, R"(</initrd>
+    <cmdline>console=ttyS0 quiet panic=1 mitigations=off tsc=unstable no_timer_check psi=1</cmdline></os>
   <features><acpi/><tcg><tb-cache unit='MiB'>64</tb-cache></tcg></features>
   <cpu mode='custom' match='exact'><model fallback='forbid'>qemu64</model></cpu>
   <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>
@@ -69,12 +70,19 @@ std::string GuestXml(const std::string& name, const std::string& uuid, const std
     <channel type='unix'><source mode='bind' path=')",
                       SocketPath(name), R"('/>
       <target type='virtio' name='org.cloudscale.test.0'/></channel>
+    <channel type='unix'><source mode='bind' path=')",
+                      AgentSocketPath(name), R"('/>
+      <target type='virtio' name='org.cloudscale.agent.0'/></channel>
     <memballoon model='virtio'><stats period='1'/></memballoon>
   </devices>
 </domain>)");
 }
 
 }  // namespace
+
+std::string AgentSocketPath(const std::string& name) {
+  return absl::StrCat("/var/lib/libvirt/", name, ".agent");
+}
 
 std::string ReadText(const std::string& path) {
   std::ostringstream text;
@@ -150,17 +158,21 @@ std::string ContainerXml(const std::string& name, const std::string& uuid,
                       "<console type='pty'/></devices></domain>");
 }
 
-TestGuest::TestGuest(Clock& clock, virConnectPtr connection, std::string name, std::string image)
+TestGuest::TestGuest(Clock& clock, virConnectPtr connection, std::string name, std::string image,
+                     std::string initrd)
     : clock_(clock),
       connection_(connection),
       name_(std::move(name)),
       image_(std::move(image)),
+      initrd_(std::move(initrd)),
       uuid_(TestUuid(name_)) {}
 
 absl::StatusOr<std::unique_ptr<TestGuest>> TestGuest::Boot(Clock& clock, virConnectPtr connection,
                                                            const std::string& name,
-                                                           const std::string& image) {
-  std::unique_ptr<TestGuest> guest(new TestGuest(clock, connection, name, image));
+                                                           const std::string& image,
+                                                           const std::string& initrd) {
+  std::unique_ptr<TestGuest> guest(new TestGuest(
+      clock, connection, name, image, initrd.empty() ? absl::StrCat(image, "/initrd") : initrd));
   CS_RETURN_IF_ERROR(guest->Start());
   return guest;
 }
@@ -175,7 +187,8 @@ TestGuest::~TestGuest() {
 }
 
 absl::Status TestGuest::Start() {
-  domain_.reset(virDomainCreateXML(connection_, GuestXml(name_, uuid_, image_).c_str(), 0));
+  domain_.reset(
+      virDomainCreateXML(connection_, GuestXml(name_, uuid_, image_, initrd_).c_str(), 0));
   if (domain_ == nullptr) {
     return LastError(absl::StrCat("start ", name_));
   }

@@ -35,14 +35,17 @@ namespace cloudscale::hypervisor::libvirt {
                                        int64_t memory_bytes, int64_t memory_maximum_bytes,
                                        std::optional<int> on_cpu);
 
+// Host's end of the port `org.cloudscale.agent.0` of a test guest.
+[[nodiscard]] std::string AgentSocketPath(const std::string& name);
+
 // A VM of the test guest (tests/hosts/guest) and the line to its program.
 class TestGuest {
  public:
-  // Boots it and waits until it obeys. `image` as `build_image` prints it.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<TestGuest>> Boot(Clock& clock,
-                                                                       virConnectPtr connection,
-                                                                       const std::string& name,
-                                                                       const std::string& image);
+  // Boots it and waits until it obeys. `image` as `build_image` prints it; `initrd` in place of the
+  // image's own, for instance one with an agent.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<TestGuest>> Boot(
+      Clock& clock, virConnectPtr connection, const std::string& name, const std::string& image,
+      const std::string& initrd = "");
   ~TestGuest();
   TestGuest(const TestGuest&) = delete;
   TestGuest& operator=(const TestGuest&) = delete;
@@ -60,7 +63,8 @@ class TestGuest {
   [[nodiscard]] absl::Status Pin(std::optional<int> cpu) const;
 
  private:
-  TestGuest(Clock& clock, virConnectPtr connection, std::string name, std::string image);
+  TestGuest(Clock& clock, virConnectPtr connection, std::string name, std::string image,
+            std::string initrd);
   [[nodiscard]] absl::Status Start();
   [[nodiscard]] absl::Status Ask(const std::string& request, absl::Duration limit);
 
@@ -68,6 +72,7 @@ class TestGuest {
   const virConnectPtr connection_;
   const std::string name_;
   const std::string image_;
+  const std::string initrd_;
   const std::string uuid_;
   Domain domain_;
   int socket_ = -1;

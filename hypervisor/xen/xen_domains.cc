@@ -127,6 +127,11 @@ absl::StatusOr<StoredDomain> ReadStored(XenCalls& calls, uint32_t domain_id) {
   return stored;
 }
 
+std::optional<int64_t> TargetOf(const StoredDomain& stored) {
+  return stored.target_kib < stored.maximum_kib ? std::make_optional(stored.target_kib * kKib)
+                                                : std::nullopt;
+}
+
 int64_t GrantableBytes(const XenMemory& memory, const std::vector<XenDomain>& domains,
                        std::optional<uint32_t> domain_id, int64_t reserve_bytes) {
   int64_t promised_kib = 0;

@@ -62,6 +62,9 @@ struct StoredDomain {
 // NOT_FOUND when the domain is not set up, or not any more.
 [[nodiscard]] absl::StatusOr<StoredDomain> ReadStored(XenCalls& calls, uint32_t domain_id);
 
+// Its target in bytes; nullopt when that is all it may have.
+[[nodiscard]] std::optional<int64_t> TargetOf(const StoredDomain& stored);
+
 // Memory that a VM may still get: free, without what is promised, what other VMs were granted and
 // have not taken yet, and the reserve. `domain_id`: the VM that asks, whose own grant is its own.
 [[nodiscard]] int64_t GrantableBytes(const XenMemory& memory, const std::vector<XenDomain>& domains,

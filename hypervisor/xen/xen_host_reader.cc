@@ -173,7 +173,7 @@ absl::StatusOr<VmReading> XenHostReader::ReadVm(const XenDomain& domain,
   vm.disk_read_bytes = statistics.disk_read_bytes;
   vm.disk_write_bytes = statistics.disk_write_bytes;
   Allocation allocation;
-  allocation.memory_target_bytes = stored.target_kib * kKib;
+  allocation.memory_target_bytes = TargetOf(stored);
   if (pool_.scheduler != XenScheduler::kOther) {
     const absl::StatusOr<XenShare> share =
         ToStatusOr(calls_->GetShare(domain.domain_id, pool_.scheduler));

@@ -83,7 +83,7 @@ absl::StatusOr<XenVmActuator::Found> XenVmActuator::FindToChange(const VmTarget&
 absl::StatusOr<Allocation> XenVmActuator::ReadAllocation(const VmTarget& vm) {
   CS_ASSIGN_OR_RETURN(const Found found, Find(vm));
   Allocation allocation;
-  allocation.memory_target_bytes = found.stored.target_kib * kKib;
+  allocation.memory_target_bytes = TargetOf(found.stored);
   if (found.scheduler != XenScheduler::kOther) {
     CS_ASSIGN_OR_RETURN(const XenShare share,
                         ToStatusOr(calls_->GetShare(found.domain.domain_id, found.scheduler)));

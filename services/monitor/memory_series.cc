@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "services/monitor/demand.h"
 
@@ -16,6 +17,7 @@ constexpr double kMemoryToleranceRatio = 1.02;
 constexpr int64_t kMemoryToleranceBytes = 16LL * 1024 * 1024;
 constexpr double kBusyLoadAverage = 0.5;
 constexpr double kBusyPressureRatio = 0.2;
+constexpr size_t kOverheadSamples = 15;
 constexpr int64_t kBusyRunQueue = 2;  // the agent itself is one
 
 bool Exceeds(int64_t value, int64_t bound) {
@@ -109,6 +111,33 @@ bool MemorySeries::NoteOomKills(const GuestReport& report) {
   return is_new;
 }
 
+void MemorySeries::NoteOverhead(const SamplingConfig& config, const VmReading& vm,
+                                const HeldReport* guest) {
+  std::optional<int64_t> total = vm.memory_guest_total_bytes;
+  if (!total.has_value() && guest != nullptr) {
+    total = guest->report.memory_total_bytes;
+  }
+  // What a group of processes holds is its use, and there is no kernel of its own.
+  if (config.backend_memory_source == GuestSource::kCgroup || !total.has_value() ||
+      !vm.memory_current_bytes.has_value()) {
+    return;
+  }
+  if (overheads_.size() == kOverheadSamples) {
+    overheads_.pop_front();
+  }
+  overheads_.push_back(std::max<int64_t>(0, *vm.memory_current_bytes - *total));
+}
+
+int64_t MemorySeries::Overhead() const {
+  if (overheads_.empty()) {
+    return 0;
+  }
+  std::vector<int64_t> sorted(overheads_.begin(), overheads_.end());
+  const auto middle = sorted.begin() + static_cast<int64_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  return *middle;
+}
+
 void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& context,
                         const VmReading& vm, VmSample& out) {
   if (vm.allocation.has_value()) {
@@ -119,6 +148,7 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
   }
   if (context.is_new_incarnation) {
     incarnation_since_ = context.now;
+    overheads_.clear();
   }
   bool is_lie = false;
   const HeldReport* guest = UsableGuest(config, context, vm, is_lie);
@@ -153,6 +183,10 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
     out.memory_quality = Quality::kImpossible;
     return;
   }
+  NoteOverhead(config, vm, guest);
+  // Of overhead not more than there is room for in what it holds.
+  const int64_t needed = *used + Overhead();
+  used = std::max(*used, std::min(needed, vm.memory_current_bytes.value_or(needed)));
   observation.used_bytes = *used;
   observation.maximum_bytes = vm.memory_maximum_bytes;
   observation.pressure_some_ratio = out.memory_pressure_some_ratio;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 
@@ -24,7 +25,8 @@ struct MemoryStepContext {
 //
 //   used = the larger of the hypervisor's number and the guest's (total - available). A guest may
 //   err or lie in either direction: it can raise its own number up to what it has, and cannot
-//   hide what the hypervisor sees.
+//   hide what the hypervisor sees. To it comes what the guest's kernel keeps for itself: what the
+//   VM holds without what its kernel manages (`total`), since the VM is given both together.
 //
 // kImpossible: zero (except of a process group) or negative use while running, more than the VM's
 // maximum, a guest that claims more memory than the VM has. kSkewed: the guest's wall clock is off.
@@ -53,6 +55,9 @@ class MemorySeries {
   const HeldReport* UsableGuest(const SamplingConfig& config, const MemoryStepContext& context,
                                 const hypervisor::VmReading& vm, bool& is_lie) const;
   bool NoteOomKills(const GuestReport& report);
+  void NoteOverhead(const SamplingConfig& config, const hypervisor::VmReading& vm,
+                    const HeldReport* guest);
+  [[nodiscard]] int64_t Overhead() const;
 
   std::optional<MonoTime> incarnation_since_;  // reports from before belong to the previous boot
   bool is_reset_pending_ = false;
@@ -60,6 +65,9 @@ class MemorySeries {
   std::string oom_boot_id_;
   std::optional<int64_t> oom_kill_count_;
   int64_t evidence_sequence_ = 0;
+  // Newest differences of what the VM held and what its kernel managed. While a balloon moves, one
+  // of the two numbers is older than the other; the median is of times when it stood still.
+  std::deque<int64_t> overheads_;
 };
 
 }  // namespace cloudscale::monitor

@@ -35,7 +35,7 @@ class SamplingEngineTest : public ::testing::Test {
     vm_.incarnation = "1";
     vm_.vcpu_count = 2;
     vm_.cpu_time = absl::Seconds(1000);
-    vm_.memory_current_bytes = 1024 * kMiB;
+    vm_.memory_current_bytes = 1000 * kMiB;
     vm_.memory_maximum_bytes = 2048 * kMiB;
     vm_.memory_used_bytes = 512 * kMiB;
   }
@@ -471,6 +471,35 @@ TEST_F(SamplingEngineTest, GuestReportIsMergedWithItsAge) {
   EXPECT_EQ(sample.guest_report_age, absl::Seconds(1));
   EXPECT_EQ(sample.guest_source, GuestSource::kAgent);
   EXPECT_EQ(sample.counters->swap_in_bytes, 77);
+}
+
+TEST_F(SamplingEngineTest, WhatTheGuestsKernelKeepsForItselfIsNeededToo) {
+  WarmUp();
+  vm_.memory_current_bytes = 1100 * kMiB;
+  Guest(1);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_used_bytes, 700 * kMiB) << "600 and 100 of the kernel";
+  vm_.memory_guest_total_bytes = 1060 * kMiB;
+  for (int i = 0; i < 20; ++i) {
+    Guest(i + 2);
+    Advance(1);
+  }
+  EXPECT_EQ(Advance(1).vms.at(0).memory_used_bytes, 640 * kMiB)
+      << "the hypervisor's own figure of what the kernel manages wins";
+}
+
+TEST_F(SamplingEngineTest, AMovingBalloonIsNotTakenForOverhead) {
+  vm_.memory_guest_total_bytes = 960 * kMiB;
+  WarmUp();
+  for (int i = 0; i < 10; ++i) {
+    Advance(1);
+  }
+  ASSERT_EQ(Advance(1).vms.at(0).memory_used_bytes, 552 * kMiB);
+  // The VM was given more, and the figures of the guest are from before.
+  vm_.memory_current_bytes = 1400 * kMiB;
+  EXPECT_EQ(Advance(1).vms.at(0).memory_used_bytes, 552 * kMiB);
+  // Taken away again and more: the guest's figures still tell of more than it has.
+  vm_.memory_current_bytes = 800 * kMiB;
+  EXPECT_EQ(Advance(1).vms.at(0).memory_used_bytes, 552 * kMiB);
 }
 
 TEST_F(SamplingEngineTest, P8GuestCannotHideWhatTheHypervisorSees) {

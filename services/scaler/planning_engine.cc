@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/check/check.h"
@@ -357,6 +358,12 @@ void PlanningEngine::Finish(std::vector<Work>& work, StepResult& result) {
                            .is_growth = d.target > present,
                            .is_correction = is_correction,
                            .reasons = d.reasons};
+      // All that the VM may have is no limit, and is read back as none.
+      if (d.resource == Resource::kMemory &&
+          d.target >= VmMaximum(d.inputs->vm(), d.resource)
+                          .value_or(std::numeric_limits<double>::infinity())) {
+        action.target = std::nullopt;
+      }
       (d.mode >= Mode::kCanary ? result.actions : result.recommendations)
           .push_back(std::move(action));
     }

@@ -155,7 +155,7 @@ TEST_P(GuestMonitorTest, AnHonestReportIsUsed) {
   SampleWith(Honest());
   const v1::VmSample sample = SampleWith(Honest());
   EXPECT_EQ(sample.guest_source(), v1::GUEST_SOURCE_AGENT);
-  EXPECT_EQ(sample.memory_used_bytes(), 700 * kMiB);
+  EXPECT_EQ(sample.memory_used_bytes(), 724 * kMiB) << "with 24 of its kernel";
   EXPECT_EQ(sample.memory_quality(), common::v1::SAMPLE_QUALITY_FRESH);
   EXPECT_EQ(client_->wanted_period(), absl::Seconds(1));
 }

@@ -1,7 +1,7 @@
 // The test guest's only program: process 1 of a VM, or of a container. Static, without libraries.
 //   guest                       in a VM: loads modules, then obeys its virtio port
 //                               or, when there is a /test/program, runs that on cgroup v2 and ends
-//                               the VM
+//                               the VM; a /test/agent it starts beside its work
 //   guest CORES MEMORY_BYTES    in a container: that load and that memory, until killed
 // Requests on the port org.cloudscale.test.0, a line each, answered by a line "ID ok" or "ID
 // error":
@@ -153,6 +153,16 @@ std::vector<std::string> Lines(const std::string& path) {
   _exit(0);
 }
 
+// The guest agent in the background, when the initial file system has one.
+void StartAgent() {
+  if (access("/test/agent", X_OK) != 0 || fork() != 0) {
+    return;
+  }
+  execl("/test/agent", "agent", "--device=org.cloudscale.agent.0", nullptr);
+  Say(std::string("agent: ") + std::strerror(errno));
+  _exit(127);
+}
+
 int OpenPort() {
   while (true) {
     for (const std::string& port : Files("/sys/class/virtio-ports")) {
@@ -252,6 +262,7 @@ int main(int count, char** arguments) {
     RunTest();
   }
   Shared* shared = StartBurning();
+  StartAgent();
   const int port = OpenPort();
   Say("ready");
   Serve(port, *shared);
