@@ -1,6 +1,9 @@
 // What happens to reader and actuator when daemon or domains fail; inside a simulated host.
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
@@ -136,6 +139,31 @@ using DaemonFaultsTest = FaultsTest;
 TEST_F(DaemonFaultsTest, WrongPathIsAConfigurationErrorThatNamesTheUri) {
   EXPECT_THAT(Reader("qemu:///sytem", kLong)->Read(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("qemu:///sytem")));
+}
+
+TEST_F(DaemonFaultsTest, WithoutPermissionItSaysSoWithTheUri) {
+  // The daemon's socket for changes is root's; that for reading is everybody's.
+  chmod("/run/libvirt/libvirt-sock", 0700);
+  absl::Status changing;
+  absl::Status reading;
+  absl::Status change;
+  const std::string uuid = StartContainer("guarded");
+  std::thread([&] {
+    // As the system call, which changes this thread alone.
+    ASSERT_EQ(syscall(SYS_setresuid, 65534, 65534, 65534), 0);
+    changing = Connect("lxc:///system", Access::kReadWrite).status();
+    const auto connection = Connect("lxc:///system", Access::kReadOnly);
+    reading = connection.status();
+    if (connection.ok()) {
+      const Domain domain(virDomainLookupByUUIDString(connection->get(), uuid.c_str()));
+      change = virDomainSetMemoryFlags(domain.get(), 64 * 1024, VIR_DOMAIN_AFFECT_LIVE) < 0
+                   ? LastError("set memory")
+                   : absl::OkStatus();
+    }
+  }).join();
+  EXPECT_THAT(changing, StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("lxc:///system")));
+  EXPECT_THAT(reading, StatusIs(absl::StatusCode::kOk));
+  EXPECT_THAT(change, StatusIs(absl::StatusCode::kPermissionDenied));
 }
 
 TEST_F(DaemonFaultsTest, P2KilledDaemonIsUnavailableAndTheVmIsTheSameAfterwards) {
