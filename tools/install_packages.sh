@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the packages of the named lists (run, test, ci, fuzz, xen) that are missing. Says what it does; does nothing when all
+# Installs the packages of the named lists (run, test, ci, fuzz, xen, webapp) that are missing. Says what it does; does nothing when all
 # are there. Needs root or sudo only when something is missing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

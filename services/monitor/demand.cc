@@ -14,8 +14,18 @@ constexpr double kPressureGrowthMax = 0.25;
 
 CpuDemand EstimateCpuDemand(const CpuObservation& observation) {
   CpuDemand demand;
-  demand.cores = observation.usage_cores + std::max(0.0, observation.throttled_cores.value_or(0)) +
-                 std::max(0.0, observation.wait_cores.value_or(0));
+  double throttled = std::max(0.0, observation.throttled_cores.value_or(0));
+  if (observation.cap_cores.has_value() && *observation.cap_cores > 0) {
+    demand.is_lower_bound = throttled > *observation.cap_cores;
+    throttled = std::min(throttled, *observation.cap_cores);
+    const double used = observation.usage_cores / *observation.cap_cores;
+    const double weight =
+        std::clamp((used - kIdleQuotaRatio) / (kFullQuotaRatio - kIdleQuotaRatio), 0.0, 1.0);
+    throttled *= weight;
+    demand.is_lower_bound = demand.is_lower_bound && weight > 0;
+  }
+  demand.cores =
+      observation.usage_cores + throttled + std::max(0.0, observation.wait_cores.value_or(0));
   const bool at_cap = observation.cap_cores.has_value() &&
                       observation.usage_cores >= kCensoredUsageRatio * *observation.cap_cores;
   // A cap of all vCPUs or more cannot hold anything back.

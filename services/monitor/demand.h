@@ -30,6 +30,11 @@ struct CpuDemand {
 // cap is still seen a little below it.
 inline constexpr double kCensoredUsageRatio = 0.98;
 
+// Throttled time counts not at all below the first share of the cap used, and whole from the second
+// on.
+inline constexpr double kIdleQuotaRatio = 0.75;
+inline constexpr double kFullQuotaRatio = 0.92;
+
 // Growth assumed for a VM that is held back by an unknown amount. One step at a time: the estimate
 // compounds while the cap follows, as CloudScale's fast correction does.
 inline constexpr double kBlindGrowthRatio = 1.12;
@@ -37,15 +42,21 @@ inline constexpr double kBlindGrowthRatio = 1.12;
 // Estimates what the VM would have consumed without cap and without competitors: a forecast of the
 // usage of a capped VM only ever learns the cap.
 //
-//   demand = usage + throttled + wait             where these are known,
+//   demand = usage + w throttled + wait           where these are known, throttled <= cap, and w
+//                                                 rises from 0 to 1 with usage / cap,
 //   demand = max(that, kBlindGrowthRatio * cap)   and a lower bound, when usage >= 0.98 * cap and
 //                                                 the throttled time is not known,
 //   usage <= demand <= max(usage, vcpu_count).
 //
 // The sum is right for work that is lost when it is not done at once. For work that queues up, time
 // spent throttled includes the backlog, so the estimate errs upwards until the backlog is gone:
-// the safe side, and what is needed to work it off. A VM at its cap with zero throttled time was
-// not held back; its demand is its usage.
+// the safe side, and what is needed to work it off. But where much of a cap was left unused, the
+// backlog was gone within the interval: a server that works in bursts is throttled in single
+// periods of enforcement at half of its cap, and on average wants no more than it used. What its
+// users feel of that, latencies tell. A throttled time above the cap (it is counted on each CPU)
+// says that more than twice the cap is wanted, not how much: at most twice, as fast correction
+// does, and a lower bound. A VM at its cap with zero throttled time was not held back; its demand
+// is its usage.
 [[nodiscard]] CpuDemand EstimateCpuDemand(const CpuObservation& observation);
 
 // What is known of a VM's memory at one instant; bytes, absent = not known.

@@ -24,6 +24,32 @@ TEST(CpuDemandTest, AddsThrottledAndWaitingTime) {
   EXPECT_FALSE(demand.is_lower_bound) << "measured, not guessed";
 }
 
+TEST(CpuDemandTest, ThrottlingInSinglePeriodsOfAHalfIdleCapIsNoDemand) {
+  const CpuDemand demand = EstimateCpuDemand(
+      {.usage_cores = 0.3, .throttled_cores = 0.4, .cap_cores = 0.5, .vcpu_count = 2});
+  EXPECT_DOUBLE_EQ(demand.cores, 0.3);
+  EXPECT_FALSE(demand.is_lower_bound);
+}
+
+TEST(CpuDemandTest, ThrottlingCountsMoreTheFullerTheCapWasUsed) {
+  double before = 0;
+  for (const double usage : {0.36, 0.40, 0.43, 0.46, 0.5}) {
+    const CpuDemand demand = EstimateCpuDemand(
+        {.usage_cores = usage, .throttled_cores = 0.2, .cap_cores = 0.5, .vcpu_count = 2});
+    EXPECT_GT(demand.cores - usage, before - 1e-9) << usage;
+    before = demand.cores - usage;
+  }
+  EXPECT_DOUBLE_EQ(before, 0.2);
+}
+
+TEST(CpuDemandTest, MoreThrottledTimeThanTheCapIsALowerBoundOfTwice) {
+  // Two tasks of a group that may use 0.3 cores wait on two CPUs.
+  const CpuDemand demand = EstimateCpuDemand(
+      {.usage_cores = 0.3, .throttled_cores = 1.7, .cap_cores = 0.3, .vcpu_count = 2});
+  EXPECT_DOUBLE_EQ(demand.cores, 0.6);
+  EXPECT_TRUE(demand.is_lower_bound);
+}
+
 TEST(CpuDemandTest, GrowsBeyondTheCapWhenNobodyMeasuredTheThrottling) {
   const CpuDemand demand =
       EstimateCpuDemand({.usage_cores = 0.99, .cap_cores = 1.0, .vcpu_count = 4});

@@ -6,6 +6,9 @@
 namespace cloudscale::scaler {
 namespace {
 
+// Share of its limit that a VM uses before throttled time says that the limit is too small.
+constexpr double kBusyRatio = 0.75;
+
 // Samples that may still show the old value after a set: the sample under way, one in the stream,
 // and a hypervisor that answers from a cache.
 constexpr int64_t kConfirmSamples = 5;
@@ -168,7 +171,9 @@ SeriesState::SampleResult SeriesState::Correct(const VmObservation& vm) {
   double pressure = std::min(1.0, *usage / *limit);
   if (resource_ == Resource::kCpu) {
     const double throttled = std::clamp(vm.cpu_throttled_ratio.value_or(0), 0.0, 1.0);
-    if (throttled > correction_.throttled_ratio_min) {
+    // With much of the limit left, what was held back within single periods of enforcement was done
+    // right after.
+    if (throttled > correction_.throttled_ratio_min && pressure >= kBusyRatio) {
       // A throttled VM shows less than it wants: how long it was held back stands for the rest.
       pressure = std::max(pressure, threshold + (1 - threshold) * throttled);
     }

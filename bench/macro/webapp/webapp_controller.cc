@@ -1,0 +1,104 @@
+// Sizes the groups below a cgroup as an operator would without CloudScale, for the experiment in
+// this folder: reads what each used in the last step, asks the policy, sets the cap. The same
+// reader and actuator as in production. Ends at SIGTERM.
+//
+// webapp_controller --parent-group NAME --policy reactive|vpa|cloudscale|... [--step 1]
+//   [--floor 0.1] [--ceiling 1]
+#include <signal.h>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "bench/macro/settings.h"
+#include "bench/macro/webapp/tier_policy.h"
+#include "common/status/macros.h"
+#include "common/time/clock.h"
+#include "hypervisor/cgroup/cgroup_host_reader.h"
+#include "hypervisor/cgroup/cgroup_vm_actuator.h"
+
+namespace cloudscale::bench {
+namespace {
+
+namespace cg = hypervisor::cgroup;
+
+struct Tier {
+  std::unique_ptr<TierPolicy> policy;
+  absl::Duration cpu_time;
+  MonoTime read_at;
+};
+
+absl::Status Run(const Settings& settings, const sigset_t& ends) {
+  const auto clock = MakeRealClock();
+  cg::CgroupOptions options;
+  options.parent_group = settings.Text("parent-group");
+  options.host_id = "webapp";
+  CS_ASSIGN_OR_RETURN(const auto reader, cg::CgroupHostReader::Create(*clock, options));
+  CS_ASSIGN_OR_RETURN(const auto actuator, cg::CgroupVmActuator::Create(options));
+  const auto permit = hypervisor::ActuationPermit::Grant(true, 1, "webapp");
+  if (!permit.has_value()) {
+    return absl::InternalError("no permit to change anything");
+  }
+  const absl::Duration step = absl::Seconds(settings.Number("step"));
+  const TierPolicy::Bounds bounds = {.floor_cores = settings.Number("floor"),
+                                     .ceiling_cores = settings.Number("ceiling")};
+  std::map<std::string, Tier> tiers;
+  MonoTime next = clock->MonoNow();
+  while (true) {
+    CS_ASSIGN_OR_RETURN(const hypervisor::HostReading reading, reader->Read());
+    for (const hypervisor::VmReading& vm : reading.vms) {
+      if (!vm.cpu_time.has_value() || !vm.allocation.has_value()) {
+        return absl::InternalError(absl::StrCat("no processor time or cap of group ", vm.name));
+      }
+      Tier& tier = tiers[vm.uuid];
+      if (tier.policy == nullptr) {
+        CS_ASSIGN_OR_RETURN(tier.policy, MakeTierPolicy(settings.Text("policy"), step, bounds));
+      } else {
+        const double used =
+            absl::FDivDuration(*vm.cpu_time - tier.cpu_time, reading.monotonic_time - tier.read_at);
+        const double cap =
+            tier.policy->Step(used, vm.allocation->cpu_cap_cores.value_or(bounds.ceiling_cores));
+        CS_RETURN_IF_ERROR(actuator->SetCpuCap(*permit, {vm.uuid, ""}, cap));
+      }
+      tier.cpu_time = *vm.cpu_time;
+      tier.read_at = reading.monotonic_time;
+    }
+    next = std::max(next + step, clock->MonoNow());
+    const absl::Duration left = next - clock->MonoNow();
+    const timespec wait = absl::ToTimespec(std::max(left, absl::ZeroDuration()));
+    if (sigtimedwait(&ends, nullptr, &wait) > 0) {
+      return absl::OkStatus();
+    }
+  }
+}
+
+int Main(int argc, char** argv) {
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGTERM);
+  sigaddset(&ends, SIGINT);
+  sigprocmask(SIG_BLOCK, &ends, nullptr);
+  Settings settings({{"parent-group", ""},
+                     {"policy", "reactive"},
+                     {"step", "1"},
+                     {"floor", "0.1"},
+                     {"ceiling", "1"}});
+  absl::Status status = settings.Parse(argc, argv);
+  if (status.ok()) {
+    status = Run(settings, ends);
+  }
+  if (!status.ok()) {
+    std::fprintf(stderr, "webapp_controller: %s\n", status.ToString().c_str());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace cloudscale::bench
+
+int main(int argc, char** argv) { return cloudscale::bench::Main(argc, argv); }
