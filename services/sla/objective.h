@@ -30,8 +30,7 @@ struct SlowRateIndicator {
   friend bool operator==(const SlowRateIndicator&, const SlowRateIndicator&) = default;
 };
 
-using Indicator =
-    std::variant<std::monostate, LatencyIndicator, ErrorIndicator, SlowRateIndicator>;
+using Indicator = std::variant<std::monostate, LatencyIndicator, ErrorIndicator, SlowRateIndicator>;
 
 // A VM (and the balancer's server in front of it) that serves an application.
 struct Member {

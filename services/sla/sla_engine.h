@@ -48,10 +48,10 @@ struct PriceDecision {
 // How the price is raised for the VMs of an objective that is missed.
 struct PriceTerms {
   bool is_enabled = true;
-  double factor = 2.0;                            // 1 to 100; the first of a violation
-  double growth = 1.5;                            // 1 to 10; with each renewal
-  double max_factor = 8.0;                        // `factor` to 100
-  absl::Duration duration = absl::Minutes(10);    // 10 s to 24 h; renewed after half of it
+  double factor = 2.0;                          // 1 to 100; the first of a violation
+  double growth = 1.5;                          // 1 to 10; with each renewal
+  double max_factor = 8.0;                      // `factor` to 100
+  absl::Duration duration = absl::Minutes(10);  // 10 s to 24 h; renewed after half of it
 };
 
 // What one step found and what is to be done about it.
@@ -150,13 +150,12 @@ struct EngineChanges {
 // per `retrain_interval` over all objectives (a retrain needs new data before another one can help;
 // this holds over restarts). Likewise the price of a too small allocation is raised for it, before
 // half of its time is over again and by more each time, up to a bound; when nothing renews it, it
-// expires at the predictor by itself. VMs concerned: the members known to have served slow or failed
-// requests, else all members. Names of VMs that are no members are never acted on: reports are not
-// trusted to point at other people's VMs.
-// Error budget: bad windows over (1 - target) of all windows of the period. Burn rate over a
-// window: bad share of the judged windows over (1 - target). Bounds: see Limits and the parts; at a
-// bound creating is refused and history drops its oldest. Thread safety: confined to the service's
-// engine thread.
+// expires at the predictor by itself. VMs concerned: the members known to have served slow or
+// failed requests, else all members. Names of VMs that are no members are never acted on: reports
+// are not trusted to point at other people's VMs. Error budget: bad windows over (1 - target) of
+// all windows of the period. Burn rate over a window: bad share of the judged windows over (1 -
+// target). Bounds: see Limits and the parts; at a bound creating is refused and history drops its
+// oldest. Thread safety: confined to the service's engine thread.
 class SlaEngine {
  public:
   struct Limits {

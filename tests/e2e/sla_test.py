@@ -5,6 +5,7 @@ Two small servers stand behind the balancer, one of which turns slow. The applic
 """
 import http.client
 import http.server
+import json
 import re
 import shutil
 import signal
@@ -16,7 +17,7 @@ import time
 import unittest
 from pathlib import Path
 
-from harness import Daemon, ctl, ctl_json, temporary_directory, wait_until
+from harness import BIN, Daemon, ctl, ctl_json, temporary_directory, wait_until
 
 HAPROXY = shutil.which("haproxy") or (Path("/usr/sbin/haproxy").exists() and "/usr/sbin/haproxy")
 VM_QUICK = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -227,8 +228,19 @@ backend shop
         self.assertGreater(int(told["taken_count"]), 100)
         # Statistics of the simulated balancer are of other servers; nothing else was counted.
         self.assertEqual(self.input("haproxy-statistics")["taken_count"], "0")
-        kept = ctl_json("objectives", address=self.daemon.address)["compliances"][0]
-        self.assertEqual(kept["violation_count"], "1")
+        self.check_report()
+
+    def check_report(self):
+        address = self.daemon.address
+        report = ctl_json("sla", "report", "--app", "shop", "--since", "10m", address=address)
+        self.assertEqual(report["compliances"][0]["violation_count"], "1")
+        self.assertLess(report["compliances"][0]["compliance_ratio"], 1)
+        buckets = report["series"][0]["buckets"]
+        self.assertEqual(sum(int(b["window_count"]) for b in buckets), int(report["compliances"][0]["window_count"]))
+        self.assertGreater(max(float(b["latency_promised"][:-1]) for b in buckets), 0.9 * SLOW_SECONDS)
+        plot = self.directory / "shop.svg"
+        self.assertIn("shop-p90", ctl("sla", "report", "--since", "10m", f"--plot={plot}", address=address)[1])
+        self.assertIn("</svg>", plot.read_text(encoding="utf-8"))
 
     def test_restart_goes_on_with_the_open_violation(self):
         log = self.directory / "log.sock"
@@ -255,6 +267,31 @@ backend shop
         # Means over 1024 requests follow slowly.
         violation = self.wait_for_violation(150)
         self.assertEqual(violation["source"], "haproxy-statistics")
+
+
+class ReportedLatencies(unittest.TestCase):
+    def test_the_tool_reports_what_it_reads(self):
+        with temporary_directory() as directory:
+            config = Path(directory) / "sla.yaml"
+            config.write_text("""
+objectives:
+  - objective_id: shop-p90
+    application: shop
+    terms: {latency: {threshold: 0.1s, percentile_ratio: 0.9}, window: 2s, target_ratio: 0.9, period: 3600s}
+""", encoding="utf-8")
+            daemon = Daemon(directory, "cloudscale-sla", f"--config={config}", "--listen=127.0.0.1:0").start()
+            self.addCleanup(daemon.stop)
+            command = [BIN / "cloudscalectl", f"--address={daemon.address}", "--json", "sla", "report-latencies",
+                       "--app=shop", "--unit=ms"]
+            result = subprocess.run(command, input="250\n" * 40 + "error\n", capture_output=True, text=True, timeout=30,
+                                    check=True)
+            self.assertEqual(json.loads(result.stdout)["accepted_count"], "1")
+            violation = wait_until(lambda: ctl_json("violations", address=daemon.address).get("violations"),
+                                   "a violation opens")[0]
+            self.assertEqual((violation["source"], violation["slow_request_count"]), ("client", "40"))
+            command[-2] = "--app=nobody"
+            result = subprocess.run(command, input="250\n", capture_output=True, text=True, timeout=30, check=False)
+            self.assertEqual(result.returncode, 1, result.stderr)
 
 
 class SlowNotifications(unittest.TestCase):

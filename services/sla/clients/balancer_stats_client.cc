@@ -63,8 +63,7 @@ common::v1::LinkState BalancerStatsClient::link() const {
   MutexLock lock(&mutex_);
   common::v1::LinkState link = link_;
   if (last_answer_.has_value()) {
-    *link.mutable_last_answer_age() =
-        rpc::ToProto(environment_.clock.MonoNow() - *last_answer_);
+    *link.mutable_last_answer_age() = rpc::ToProto(environment_.clock.MonoNow() - *last_answer_);
   }
   return link;
 }

@@ -39,9 +39,9 @@ template <typename T>
 std::vector<std::vector<T>> InParts(const std::vector<T>& all, size_t largest) {
   std::vector<std::vector<T>> parts;
   for (size_t i = 0; i < all.size(); i += largest) {
-    parts.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(i),
-                       all.begin() +
-                           static_cast<std::ptrdiff_t>(std::min(i + largest, all.size())));
+    parts.emplace_back(
+        all.begin() + static_cast<std::ptrdiff_t>(i),
+        all.begin() + static_cast<std::ptrdiff_t>(std::min(i + largest, all.size())));
   }
   return parts;
 }
@@ -232,8 +232,8 @@ absl::Status CorrectionSender::Call(const Task& task, const std::string& request
     }
     running_ = &context;
   }
-  const grpc::Status status = std::visit(
-      [&](const auto& kind) { return Request(kind, request_id, context); }, task);
+  const grpc::Status status =
+      std::visit([&](const auto& kind) { return Request(kind, request_id, context); }, task);
   MutexLock lock(&mutex_);
   running_ = nullptr;
   return rpc::FromGrpcStatus(status);

@@ -19,10 +19,10 @@
 
 namespace cloudscale::sla {
 
-// Sends boosts to the scalers, retrains and raised prices to the predictor, best effort: a bounded queue whose
-// oldest entry makes room, each entry tried with growing pauses until it is too old to help, every
-// call with a deadline. A scaler that does not know the VM answers that nothing was granted, so a
-// boost goes to all of them. Counted: cloudscale_sla_corrections_total{kind,outcome}.
+// Sends boosts to the scalers, retrains and raised prices to the predictor, best effort: a bounded
+// queue whose oldest entry makes room, each entry tried with growing pauses until it is too old to
+// help, every call with a deadline. A scaler that does not know the VM answers that nothing was
+// granted, so a boost goes to all of them. Counted: cloudscale_sla_corrections_total{kind,outcome}.
 // Thread safety: thread-safe; Start and Stop from one thread.
 class CorrectionSender {
  public:

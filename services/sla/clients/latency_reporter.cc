@@ -159,12 +159,11 @@ absl::Status LatencyReporter::Call(const std::deque<v1::LatencyReport>& reports,
   }
   counts_.accepted_reports += response.accepted_count() + response.duplicate_count();
   counts_.refused_reports += response.refused_count();
-  counts_.last_error =
-      response.violations_size() == 0
-          ? absl::OkStatus()
-          : absl::InvalidArgumentError(absl::StrCat(response.violations(0).description(),
-                                                    ", allowed: ",
-                                                    response.violations(0).allowed()));
+  counts_.last_error = response.violations_size() == 0
+                           ? absl::OkStatus()
+                           : absl::InvalidArgumentError(
+                                 absl::StrCat(response.violations(0).description(),
+                                              ", allowed: ", response.violations(0).allowed()));
   return status;
 }
 
@@ -179,8 +178,8 @@ absl::Status LatencyReporter::SendBuffered(const std::stop_token& stop) {
     Drop(old);
   }
   while (!buffer_.empty()) {
-    const auto end = buffer_.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                           buffer_.size(), kMaxReportsPerMessage));
+    const auto end = buffer_.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(buffer_.size(), kMaxReportsPerMessage));
     const std::deque<v1::LatencyReport> reports(buffer_.begin(), end);
     if (absl::Status status = Call(reports, stop); !status.ok()) {
       return status;
@@ -191,8 +190,8 @@ absl::Status LatencyReporter::SendBuffered(const std::stop_token& stop) {
 }
 
 void LatencyReporter::Run(const std::stop_token& stop) {
-  Backoff backoff(rng_, {.initial = std::min(config_.period, config_.backoff_max),
-                         .max = config_.backoff_max});
+  Backoff backoff(
+      rng_, {.initial = std::min(config_.period, config_.backoff_max), .max = config_.backoff_max});
   MonoTime next_cut = clock_.MonoNow() + config_.period;
   MonoTime next_try = next_cut;
   while (!stop.stop_requested()) {

@@ -44,10 +44,11 @@ class LatencyReporter {
     std::string application;
     // 1 to 128 characters; who measures. Different for each process that reports.
     std::string source_id;
-    // The VM that serves, when it is known which; at most 64 characters. Boosts then go to it alone.
+    // The VM that serves, when it is known which; at most 64 characters. Boosts then go to it
+    // alone.
     std::string vm_uuid = {};
-    absl::Duration period = absl::Seconds(1);    // 0.1 s to 5 min
-    absl::Duration deadline = absl::Seconds(5);  // above 0; of one call
+    absl::Duration period = absl::Seconds(1);        // 0.1 s to 5 min
+    absl::Duration deadline = absl::Seconds(5);      // above 0; of one call
     absl::Duration backoff_max = absl::Seconds(10);  // between tries; 0.1 s or more
     size_t buffered_reports = 300;                   // 1 to 100000
   };

@@ -38,17 +38,15 @@ std::vector<ServerInterval> BalancerStats::Add(const BalancerSample& sample) {
     if (sessions == 0 && failed == 0) {
       continue;
     }
-    const absl::Duration mean = includes_transfer_
-                                    ? now.total_time
-                                    : now.queue_time + now.connect_time + now.response_time;
+    const absl::Duration mean =
+        includes_transfer_ ? now.total_time : now.queue_time + now.connect_time + now.response_time;
     // A failed connection is an error without a session.
     out.push_back(
         {.backend = now.backend,
          .server = now.server,
          .served_count = std::max<int64_t>(sessions - failed, 0),
          .failed_count = failed,
-         .mean_seconds =
-             absl::ToDoubleSeconds(std::clamp(mean, absl::ZeroDuration(), kMaxTime))});
+         .mean_seconds = absl::ToDoubleSeconds(std::clamp(mean, absl::ZeroDuration(), kMaxTime))});
   }
   last_ = std::move(counted);
   return out;

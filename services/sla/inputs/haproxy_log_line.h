@@ -16,15 +16,15 @@ struct HaproxyRequest {
   static constexpr size_t kMaxNameLength = 256;
 
   std::string backend;
-  std::string server;                         // empty: none was chosen (`<NOSRV>`)
-  std::optional<absl::Duration> receiving;    // TR: until the client had sent its request
-  std::optional<absl::Duration> queueing;     // Tw
-  std::optional<absl::Duration> connecting;   // Tc
-  std::optional<absl::Duration> responding;   // Tr: from the request to the response's headers
-  std::optional<absl::Duration> total;        // Ta
-  bool is_total_partial = false;              // `option logasap`: written before the end
-  std::optional<int32_t> status;              // absent: -1
-  std::string termination_state;              // 4 characters; the first says who ended it
+  std::string server;                        // empty: none was chosen (`<NOSRV>`)
+  std::optional<absl::Duration> receiving;   // TR: until the client had sent its request
+  std::optional<absl::Duration> queueing;    // Tw
+  std::optional<absl::Duration> connecting;  // Tc
+  std::optional<absl::Duration> responding;  // Tr: from the request to the response's headers
+  std::optional<absl::Duration> total;       // Ta
+  bool is_total_partial = false;             // `option logasap`: written before the end
+  std::optional<int32_t> status;             // absent: -1
+  std::string termination_state;             // 4 characters; the first says who ended it
 };
 
 // Reads a line with any of HAProxy's log headers (`format local`, rfc3164, rfc5424, priority,

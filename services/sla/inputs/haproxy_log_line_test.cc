@@ -22,8 +22,8 @@ constexpr char kDate[] = "10.0.1.2:33317 [06/Feb/2026:12:14:14.655] ";
 // A line whose server, times, status and termination state are given.
 std::string Line(const std::string& server, const std::string& times, const std::string& status,
                  const std::string& state) {
-  return absl::StrCat("<134>Feb  6 12:14:14 haproxy[14389]: ", kDate, "http-in ", server, " ", times,
-                      " ", status, " 2750 - - ", state,
+  return absl::StrCat("<134>Feb  6 12:14:14 haproxy[14389]: ", kDate, "http-in ", server, " ",
+                      times, " ", status, " 2750 - - ", state,
                       " 1/1/1/1/0 0/0 {www.example.org|curl 7} {} \"GET /index.html HTTP/1.1\"\n");
 }
 
@@ -51,14 +51,14 @@ TEST(HaproxyLogLineTest, ReadsEveryHeaderThatHaproxyWrites) {
   const std::string message = absl::StrCat(
       kDate, "in~ web/web-1 0/0/1/2/3 200 100 - - ---- 1/1/0/0/0 0/0 \"GET / HTTP/1.1\"");
   const std::vector<std::string> headers = {
-      "",                                                                          // raw
-      "<134>",                                                                     // short
-      "<134>Feb  6 12:14:14 haproxy[14389]: ",                                     // local
-      "<134>Feb 16 12:14:14 lb-1.example haproxy[14389]: ",                        // rfc3164
-      "<134>1 2026-02-06T12:14:14.655000+01:00 lb-1 haproxy 14389 - - ",           // rfc5424
+      "",                                                                            // raw
+      "<134>",                                                                       // short
+      "<134>Feb  6 12:14:14 haproxy[14389]: ",                                       // local
+      "<134>Feb 16 12:14:14 lb-1.example haproxy[14389]: ",                          // rfc3164
+      "<134>1 2026-02-06T12:14:14.655000+01:00 lb-1 haproxy 14389 - - ",             // rfc5424
       "<134>1 2026-02-06T12:14:14.655Z lb-1 haproxy 14389 - [id@32473 a=\"b c\"] ",  // with data
-      "<6>2026-02-06T12:14:14.655000+01:00 ",                                      // timed
-      "2026-02-06T12:14:14.655000+01:00 ",                                         // iso
+      "<6>2026-02-06T12:14:14.655000+01:00 ",                                        // timed
+      "2026-02-06T12:14:14.655000+01:00 ",                                           // iso
   };
   for (const std::string& header : headers) {
     for (const char* end : {"", "\n", "\r\n"}) {
@@ -69,8 +69,9 @@ TEST(HaproxyLogLineTest, ReadsEveryHeaderThatHaproxyWrites) {
 
 TEST(HaproxyLogLineTest, TakesIpv6UnixSocketsAndLinesThatWereCut) {
   for (const char* client : {"::1:40312", "unix:1", "2001:db8::7:443"}) {
-    EXPECT_EQ(Parsed(absl::StrCat(client, " [06/Feb/2026:12:14:14.655] in web/web-1 0/0/1/2/3 200 "
-                                          "100 - - ----"))
+    EXPECT_EQ(Parsed(absl::StrCat(client,
+                                  " [06/Feb/2026:12:14:14.655] in web/web-1 0/0/1/2/3 200 "
+                                  "100 - - ----"))
                   .server,
               "web-1");
   }
@@ -95,7 +96,8 @@ struct Case {
 TEST(HaproxyLogLineTest, JudgesWhoEndedTheRequest) {
   const std::vector<Case> cases = {
       {"answered", "b/s", "5/1/2/7/30", "200", "----", RequestOutcome::kServed, 0.010},
-      {"not found is an answer", "b/s", "5/1/2/7/30", "404", "----", RequestOutcome::kServed, 0.010},
+      {"not found is an answer", "b/s", "5/1/2/7/30", "404", "----", RequestOutcome::kServed,
+       0.010},
       {"reused connection", "b/s", "0/0/0/7/7", "304", "----", RequestOutcome::kServed, 0.007},
       {"server's own error", "b/s", "0/0/0/7/7", "500", "----", RequestOutcome::kFailed, {}},
       {"client gone while the answer came", "b/s", "5/1/2/7/300", "200", "CD--",
@@ -107,18 +109,39 @@ TEST(HaproxyLogLineTest, JudgesWhoEndedTheRequest) {
       {"client gone in the queue, told as 503", "b/<NOSRV>", "5/995/-1/-1/1005", "503", "CQ--",
        RequestOutcome::kClientAbort, 1.0},
       {"error, then client gone", "b/s", "5/1/2/7/300", "502", "CD--", RequestOutcome::kFailed, {}},
-      {"request never whole", "in/<NOSRV>", "-1/-1/-1/-1/5000", "408", "cR--",
-       RequestOutcome::kIgnored, {}},
-      {"broken request", "in/<NOSRV>", "-1/-1/-1/-1/0", "400", "PR--", RequestOutcome::kIgnored, {}},
+      {"request never whole",
+       "in/<NOSRV>",
+       "-1/-1/-1/-1/5000",
+       "408",
+       "cR--",
+       RequestOutcome::kIgnored,
+       {}},
+      {"broken request",
+       "in/<NOSRV>",
+       "-1/-1/-1/-1/0",
+       "400",
+       "PR--",
+       RequestOutcome::kIgnored,
+       {}},
       {"denied", "in/<NOSRV>", "0/-1/-1/-1/0", "403", "PR--", RequestOutcome::kIgnored, {}},
       {"redirected", "in/<NOSRV>", "0/-1/-1/-1/0", "302", "LR--", RequestOutcome::kIgnored, {}},
       {"server timed out", "b/s", "0/0/0/-1/3000", "504", "sH--", RequestOutcome::kFailed, {}},
       {"server aborted", "b/s", "0/0/0/-1/30", "502", "SH--", RequestOutcome::kFailed, {}},
-      {"server aborted in the answer", "b/s", "0/0/0/9/30", "200", "SD--", RequestOutcome::kFailed,
+      {"server aborted in the answer",
+       "b/s",
+       "0/0/0/9/30",
+       "200",
+       "SD--",
+       RequestOutcome::kFailed,
        {}},
       {"connection refused", "b/s", "0/0/-1/-1/3", "503", "SC--", RequestOutcome::kFailed, {}},
-      {"waited too long in the queue", "b/<NOSRV>", "0/5000/-1/-1/5000", "503", "sQ--",
-       RequestOutcome::kFailed, {}},
+      {"waited too long in the queue",
+       "b/<NOSRV>",
+       "0/5000/-1/-1/5000",
+       "503",
+       "sQ--",
+       RequestOutcome::kFailed,
+       {}},
       {"no server", "b/<NOSRV>", "0/-1/-1/-1/0", "503", "SC--", RequestOutcome::kFailed, {}},
       {"no resource", "b/s", "0/0/-1/-1/3", "-1", "RC--", RequestOutcome::kFailed, {}},
       {"server went down", "b/s", "0/0/0/9/30", "200", "DD--", RequestOutcome::kFailed, {}},

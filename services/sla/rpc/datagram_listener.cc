@@ -131,8 +131,7 @@ absl::StatusOr<std::unique_ptr<DatagramListener>> DatagramListener::Open(
   if (!parsed.has_value()) {
     return absl::InvalidArgumentError(absl::StrCat("no address to listen on: ", address));
   }
-  const int fd =
-      socket(parsed->storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const int fd = socket(parsed->storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   const std::string path = IsPath(address) ? address : std::string();
   absl::Status status =
@@ -217,8 +216,8 @@ bool DatagramListener::Receive(char* buffer, const Sink& sink) {
 
 void DatagramListener::Run(const std::stop_token& stop, const Sink& sink) {
   const auto buffer = std::make_unique<char[]>(kMaxBytes);
-  std::array<pollfd, 2> waited = {
-      {{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = wake_, .events = POLLIN, .revents = 0}}};
+  std::array<pollfd, 2> waited = {{{.fd = socket_, .events = POLLIN, .revents = 0},
+                                   {.fd = wake_, .events = POLLIN, .revents = 0}}};
   while (!stop.stop_requested()) {
     if (poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) {
       LogLine(LogLevel::kError, "datagram_listener_failed")

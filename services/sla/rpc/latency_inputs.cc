@@ -70,8 +70,8 @@ LatencyInputs::LatencyInputs(const config::v1::SlaConfig& config,
     : config_(config),
       environment_(environment),
       slice_(SliceOf(config.haproxy_log())),
-      lines_(static_cast<size_t>(
-          OrDefault(config.haproxy_log().queue_lines(), kDefaultQueueLines))),
+      lines_(
+          static_cast<size_t>(OrDefault(config.haproxy_log().queue_lines(), kDefaultQueueLines))),
       log_reports_(kSourceHaproxyLog, environment.clock.WallNow()),
       stats_(config.haproxy_log().includes_transfer()),
       stats_reports_(kSourceHaproxyStatistics, environment.clock.WallNow()),
@@ -89,8 +89,7 @@ absl::StatusOr<std::unique_ptr<LatencyInputs>> LatencyInputs::Open(
     LogLine(LogLevel::kInfo, "haproxy_log_listens").Field("address", out->log_listener_->address());
   }
   if (config.udp().is_enabled()) {
-    CS_ASSIGN_OR_RETURN(out->notice_listener_,
-                        DatagramListener::Open(NoticeAddress(config.udp())));
+    CS_ASSIGN_OR_RETURN(out->notice_listener_, DatagramListener::Open(NoticeAddress(config.udp())));
     LogLine(LogLevel::kInfo, "udp_listens").Field("address", out->notice_listener_->address());
   }
   if (!config.lbctl_address().empty()) {

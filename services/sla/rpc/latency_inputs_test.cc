@@ -293,9 +293,9 @@ TEST_F(LatencyInputsTest, ComplianceOverTimeIsToldInBuckets) {
   request.set_objective_id("");
   request.set_max_buckets(-1);
   *request.mutable_end_time() = request.start_time();
-  EXPECT_THAT(Violations::FromStatus(
-                  Call(&v1::SlaService::Stub::GetComplianceSeries, request, &series)),
-              ::testing::SizeIs(3));
+  EXPECT_THAT(
+      Violations::FromStatus(Call(&v1::SlaService::Stub::GetComplianceSeries, request, &series)),
+      ::testing::SizeIs(3));
 }
 
 }  // namespace

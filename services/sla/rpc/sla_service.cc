@@ -331,8 +331,8 @@ SlaServiceImpl::Reactor* SlaServiceImpl::GetComplianceSeries(
     return Answer(context, violations.ToStatus());
   }
   return AnswerOnEngine(context, engine_, [this, request, response]() -> absl::Status {
-    const int64_t max_buckets =
-        request->max_buckets() == 0 ? kDefaultBuckets
+    const int64_t max_buckets = request->max_buckets() == 0
+                                    ? kDefaultBuckets
                                     : std::min<int64_t>(request->max_buckets(), kMaxBuckets);
     CS_ASSIGN_OR_RETURN(
         const ComplianceSeries series,

@@ -62,8 +62,8 @@ LatencyHistogram Decode(const std::string& bytes) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(const std::string& path) {
-  CS_ASSIGN_OR_RETURN(auto database,
-                      sqlite::Database::Open(path, {kSchema, rpc::RequestLog::kSchema, kPriceSchema}));
+  CS_ASSIGN_OR_RETURN(auto database, sqlite::Database::Open(
+                                         path, {kSchema, rpc::RequestLog::kSchema, kPriceSchema}));
   return std::unique_ptr<StateStore>(new StateStore(std::move(database)));
 }
 
@@ -172,9 +172,8 @@ absl::Status StateStore::Save(const EngineChanges& changes) {
                                             {vm, absl::ToUnixNanos(at)}));
     }
     for (const auto& [vm, price] : changes.prices) {
-      CS_RETURN_IF_ERROR(
-          database_->Execute("INSERT OR REPLACE INTO price VALUES(?,?,?)",
-                             {vm, price.factor, absl::ToUnixNanos(price.until)}));
+      CS_RETURN_IF_ERROR(database_->Execute("INSERT OR REPLACE INTO price VALUES(?,?,?)",
+                                            {vm, price.factor, absl::ToUnixNanos(price.until)}));
     }
     return absl::OkStatus();
   });
