@@ -13,7 +13,7 @@
 namespace cloudscale::sla {
 namespace {
 
-constexpr absl::string_view kDateShape = " [00/AAA/0000:00:00:00.000] ";
+constexpr absl::string_view kDateShape = "[00/AAA/0000:00:00:00.000] ";
 constexpr absl::string_view kNoServer = "<NOSRV>";
 constexpr int64_t kMaxMilliseconds = int64_t{1} << 40;  // 34 years
 constexpr double kMaxWaitSeconds = 3600;
@@ -23,8 +23,9 @@ bool HasDateShape(absl::string_view text) {
     return false;
   }
   for (size_t i = 0; i < kDateShape.size(); ++i) {
-    const bool matches = kDateShape[i] == '0'   ? absl::ascii_isdigit(text[i])
-                         : kDateShape[i] == 'A' ? absl::ascii_isalpha(text[i])
+    const auto c = static_cast<unsigned char>(text[i]);
+    const bool matches = kDateShape[i] == '0'   ? absl::ascii_isdigit(c)
+                         : kDateShape[i] == 'A' ? absl::ascii_isalpha(c)
                                                 : text[i] == kDateShape[i];
     if (!matches) {
       return false;
@@ -36,8 +37,8 @@ bool HasDateShape(absl::string_view text) {
 // What follows the date of acceptance, which no header looks like; nullopt when there is none.
 // Everything that a client can choose comes later in the line.
 std::optional<absl::string_view> AfterDate(absl::string_view line) {
-  for (size_t at = line.find(" ["); at != absl::string_view::npos; at = line.find(" [", at + 1)) {
-    if (HasDateShape(line.substr(at))) {
+  for (size_t at = line.find('['); at != absl::string_view::npos; at = line.find('[', at + 1)) {
+    if ((at == 0 || line[at - 1] == ' ') && HasDateShape(line.substr(at))) {
       return line.substr(at + kDateShape.size());
     }
   }
