@@ -28,7 +28,7 @@ namespace cloudscale::sla {
 //   reporter.Record(response_time);   // from any thread, for each answered request
 //   reporter.RecordError();           // for each failed one
 //   …
-//   reporter.Stop();                  // sends what is left, or gives it up after `deadline`
+//   reporter.Stop();                  // sends what is left, or gives it up
 //
 // Times go into a histogram whose quantiles are right to within 5 %; two of them add up without
 // further loss. `Record` adds to a counter under a lock that nothing slow is done under: it never
@@ -73,7 +73,7 @@ class LatencyReporter {
   LatencyReporter& operator=(const LatencyReporter&) = delete;
 
   void Start();
-  // Idempotent; takes at most about `deadline`.
+  // Idempotent; takes at most about twice `deadline`: of a call under way, and of the last one.
   void Stop();
 
   // The time that an answered request took; below zero counts as zero, above an hour as an hour.

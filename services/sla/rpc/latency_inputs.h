@@ -40,7 +40,10 @@ class LatencyInputs {
   static absl::StatusOr<std::unique_ptr<LatencyInputs>> Open(const config::v1::SlaConfig& config,
                                                              const rpc::Environment& environment);
 
+  ~LatencyInputs() { Stop(); }
+
   void Start();
+  // Idempotent.
   void Stop();
 
   // Reports to `core` what came since the last call, once a slice is over.
