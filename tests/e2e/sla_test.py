@@ -257,7 +257,8 @@ backend shop
         self.assertEqual(violations[0]["state"], "VIOLATION_STATE_OPEN")
         self.slow.delay = 0.0
         ended = self.wait_for_end()
-        self.assertEqual(len([e for e in ended["effects"] if e.startswith("retrain")]), 1, ended["effects"])
+        for kind in ("retrain", "price"):  # not asked for anew
+            self.assertEqual(len([e for e in ended["effects"] if e.startswith(kind)]), 1, ended["effects"])
 
     def test_statistics_do_where_no_lines_come(self):
         self.start_haproxy()
