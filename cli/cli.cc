@@ -39,6 +39,7 @@ CommandList AllCommands() {
   commands.push_back(MakeRestoreCommand());
   commands.push_back(MakeObjectivesCommand());
   commands.push_back(MakeViolationsCommand());
+  commands.push_back(MakeSlaCommand());
   commands.push_back(MakeBackendsCommand());
   commands.push_back(MakeCallCommand());
   commands.push_back(MakeListCommand());

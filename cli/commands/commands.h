@@ -27,6 +27,7 @@ std::unique_ptr<Command> MakeModelCommand();       // model.cc
 std::unique_ptr<Command> MakeBacktestCommand();    // backtest.cc
 std::unique_ptr<Command> MakeObjectivesCommand();  // sla.cc
 std::unique_ptr<Command> MakeViolationsCommand();  // sla.cc
+std::unique_ptr<Command> MakeSlaCommand();         // sla_report.cc
 std::unique_ptr<Command> MakeBackendsCommand();    // backends.cc
 std::unique_ptr<Command> MakeListCommand();        // reflection.cc
 std::unique_ptr<Command> MakeDescribeCommand();    // reflection.cc

@@ -17,18 +17,6 @@ namespace {
 
 using sla::v1::SlaService;
 
-std::string PromiseText(const sla::v1::ObjectiveTerms& terms) {
-  std::string text;
-  if (terms.has_latency()) {
-    text = absl::StrCat(FormatPercent(terms.latency().percentile_ratio()), " of requests within ",
-                        DurationText(rpc::FromProto(terms.latency().threshold())));
-  } else if (terms.has_errors()) {
-    text = absl::StrCat("at most ", FormatPercent(terms.errors().max_error_ratio()), " errors");
-  }
-  return absl::StrCat(text, ", in ", FormatPercent(terms.target_ratio()), " of ",
-                      DurationText(rpc::FromProto(terms.window())), " windows");
-}
-
 class ObjectivesCommand : public Command {
  public:
   CommandInfo info() const override {

@@ -102,4 +102,18 @@ std::string ActionValueText(const scaler::v1::ActionValue& value) {
   return "-";
 }
 
+std::string PromiseText(const sla::v1::ObjectiveTerms& terms) {
+  std::string text;
+  if (terms.has_latency()) {
+    text = absl::StrCat(FormatPercent(terms.latency().percentile_ratio()), " of requests within ",
+                        DurationText(rpc::FromProto(terms.latency().threshold())));
+  } else if (terms.has_errors()) {
+    text = absl::StrCat("at most ", FormatPercent(terms.errors().max_error_ratio()), " errors");
+  } else if (terms.has_slow_rate()) {
+    text = absl::StrCat("at most ", terms.slow_rate().max_per_second(), " slow requests a second");
+  }
+  return absl::StrCat(text, ", in ", FormatPercent(terms.target_ratio()), " of ",
+                      DurationText(rpc::FromProto(terms.window())), " windows");
+}
+
 }  // namespace cloudscale::cli

@@ -11,6 +11,7 @@
 #include "cloudscale/scaler/v1/action.pb.h"
 #include "cloudscale/scaler/v1/decision.pb.h"
 #include "cloudscale/scaler/v1/policy.pb.h"
+#include "cloudscale/sla/v1/sla.pb.h"
 #include "google/protobuf/descriptor.h"
 
 namespace cloudscale::cli {
@@ -35,6 +36,9 @@ template <typename Enum>
 
 // `1.50 cores`, `2.0 GiB`, `host-b`; `-` when absent.
 [[nodiscard]] std::string ActionValueText(const scaler::v1::ActionValue& value);
+
+// `95.0 % of requests within 200ms, in 99.0 % of 10s windows`.
+[[nodiscard]] std::string PromiseText(const sla::v1::ObjectiveTerms& terms);
 
 // Value of an optional proto field: `OPTIONAL(message, field)`.
 #define CLOUDSCALE_CLI_OPTIONAL(message, field)                                            \

@@ -281,6 +281,63 @@ grpc::Status FakeScaler::WatchDecisions(
   return grpc::Status::OK;
 }
 
+grpc::Status FakeSla::GetCompliance(grpc::ServerContext*,
+                                    const sla::v1::GetComplianceRequest* request,
+                                    sla::v1::GetComplianceResponse* response) {
+  last_compliance = *request;
+  for (const char* id : {"shop-errors", "shop-p95"}) {
+    if (!request->objective_id().empty() && request->objective_id() != id) {
+      continue;
+    }
+    auto* c = response->add_compliances();
+    c->set_objective_id(id);
+    c->set_application("shop");
+    c->mutable_start_time()->set_seconds(kSlaStart);
+    c->mutable_end_time()->set_seconds(kSlaStart + int64_t{24} * 3600);
+    c->set_window_count(240);
+    c->set_good_window_count(235);
+    c->set_compliance_ratio(235.0 / 240);
+    c->set_target_ratio(0.99);
+    c->set_budget_remaining_ratio(-1.08);
+    c->set_request_count(24000);
+    c->set_error_count(7);
+    c->mutable_latency_p95()->set_nanos(180000000);
+    c->set_violation_count(1);
+    c->mutable_violation_time()->set_seconds(1800);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeSla::GetComplianceSeries(grpc::ServerContext*,
+                                          const sla::v1::GetComplianceSeriesRequest* request,
+                                          sla::v1::GetComplianceSeriesResponse* response) {
+  last_series = *request;
+  auto* objective = response->mutable_objective();
+  objective->set_objective_id(request->objective_id());
+  objective->set_application("shop");
+  objective->mutable_terms()->set_target_ratio(0.99);
+  objective->mutable_terms()->mutable_window()->set_seconds(60);
+  if (request->objective_id() == "shop-p95") {
+    objective->mutable_terms()->mutable_latency()->mutable_threshold()->set_nanos(200000000);
+    objective->mutable_terms()->mutable_latency()->set_percentile_ratio(0.95);
+  } else {
+    objective->mutable_terms()->mutable_errors()->set_max_error_ratio(0.01);
+  }
+  response->mutable_bucket_duration()->set_seconds(3600);
+  for (int hour = 0; hour < 24; ++hour) {
+    auto* bucket = response->add_buckets();
+    bucket->mutable_start_time()->set_seconds(kSlaStart + int64_t{hour} * 3600);
+    bucket->set_window_count(10);
+    bucket->set_good_window_count(hour == 12 ? 5 : 10);
+    bucket->set_request_count(1000);
+    bucket->mutable_latency_p95()->set_nanos(hour == 12 ? 400000000 : 100000000);
+    if (request->objective_id() == "shop-p95") {
+      *bucket->mutable_latency_promised() = bucket->latency_p95();
+    }
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeSla::ReportLatencies(grpc::ServerContext*,
                                       grpc::ServerReader<sla::v1::ReportLatenciesRequest>* reader,
                                       sla::v1::ReportLatenciesResponse* response) {
@@ -290,6 +347,15 @@ grpc::Status FakeSla::ReportLatencies(grpc::ServerContext*,
       if (report.application().empty()) {
         return {grpc::FAILED_PRECONDITION, "a report without application"};
       }
+      if (report.application() == "nobody") {
+        response->set_refused_count(response->refused_count() + 1);
+        auto* violation = response->add_violations();
+        violation->set_field("reports[0].application");
+        violation->set_value("nobody");
+        violation->set_allowed("an application that an objective names");
+        continue;
+      }
+      reports.push_back(report);
       response->set_accepted_count(response->accepted_count() + 1);
     }
   }

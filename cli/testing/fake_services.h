@@ -11,6 +11,7 @@
 namespace cloudscale::cli::testing {
 
 inline constexpr char kWebUuid[] = "11111111-0000-4000-8000-000000000001";
+inline constexpr int64_t kSlaStart = 1767225600;  // 2026-01-01 00:00:00 UTC
 inline constexpr char kDbUuid[] = "22222222-0000-4000-8000-000000000002";
 
 // Services with fixed answers that remember the last change asked for. Two VMs: `web-1`, `db-1`.
@@ -71,10 +72,21 @@ class FakeScaler : public scaler::v1::ScalerService::Service {
 
 class FakeSla : public sla::v1::SlaService::Service {
  public:
-  // Counts reports; refuses a report without an application by ending the stream.
+  // Two objectives, `shop-p95` and `shop-errors`, with a bad hour in a good day.
+  grpc::Status GetCompliance(grpc::ServerContext*, const sla::v1::GetComplianceRequest* request,
+                             sla::v1::GetComplianceResponse* response) override;
+  grpc::Status GetComplianceSeries(grpc::ServerContext*,
+                                   const sla::v1::GetComplianceSeriesRequest* request,
+                                   sla::v1::GetComplianceSeriesResponse* response) override;
+  // Counts and keeps reports; refuses those of application `nobody`, and a report without an
+  // application by ending the stream.
   grpc::Status ReportLatencies(grpc::ServerContext*,
                                grpc::ServerReader<sla::v1::ReportLatenciesRequest>* reader,
                                sla::v1::ReportLatenciesResponse* response) override;
+
+  std::vector<sla::v1::LatencyReport> reports;
+  sla::v1::GetComplianceRequest last_compliance;
+  sla::v1::GetComplianceSeriesRequest last_series;
 };
 
 }  // namespace cloudscale::cli::testing

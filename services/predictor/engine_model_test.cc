@@ -225,6 +225,34 @@ TEST(PredictorEngineTest, AnObjectiveThatIsMissedDoesNotPromoteTheShadow) {
   EXPECT_EQ(feeder.series().challenge().blocks(), 0);
 }
 
+TEST(PredictorEngineTest, ARaisedPriceAsksForMoreUntilItExpires) {
+  double advised[2] = {};
+  double price[2] = {};
+  auto plain = MakeEngine(OptionsWith("portfolio"));
+  auto raised = MakeEngine(OptionsWith("portfolio"));
+  Feeder feeders[2] = {Feeder(*plain), Feeder(*raised)};
+  Rng rngs[2] = {Rng(4), Rng(4)};
+  const auto steps = [&](int count) {
+    for (int i = 0; i < 2; ++i) {
+      const auto last = feeders[i].Steps(count, [&](int) { return rngs[i].Uniform(1, 4); });
+      advised[i] = *last->advised;
+      price[i] = *last->violation_price;
+    }
+  };
+  steps(200);
+  EXPECT_EQ(advised[0], advised[1]);
+  PredictorEngine::Target target;
+  target.vm_uuid = "vm-1";
+  target.price_factor = 4;
+  target.price_factor_duration = absl::Minutes(10);
+  ASSERT_EQ(raised->UpdateTarget(target, kStart + absl::Seconds(2000)), 1);
+  steps(30);
+  EXPECT_GT(price[1], 2 * price[0]);
+  EXPECT_GT(advised[1], 1.02 * advised[0]);
+  steps(40);  // 700 s later
+  EXPECT_LT(price[1], 1.1 * price[0]) << "it expires by itself";
+}
+
 TEST(PredictorEngineTest, WhatAnOperatorChoosesAfterAPromotionStands) {
   auto engine = MakeEngine(OptionsWith("max"));
   Feeder feeder(*engine);

@@ -51,27 +51,49 @@ void ComplianceLog::AddJudgement(absl::Time window_end, bool is_good) {
   });
 }
 
+ComplianceTier ComplianceLog::TierFor(absl::Time start) const {
+  return start >= newest_ - kMinuteRetention ? ComplianceTier::kMinute : ComplianceTier::kHour;
+}
+
 template <typename Visit>
 void ComplianceLog::ForRange(absl::Time start, absl::Time end, Visit visit) const {
-  const bool by_minute = start >= newest_ - kMinuteRetention;
-  const Buckets& buckets = by_minute ? minutes_ : hours_;
-  const absl::Duration unit = by_minute ? absl::Minutes(1) : absl::Hours(1);
-  for (auto it = buckets.lower_bound(FloorTo(start, unit)); it != buckets.end() && it->first < end;
-       ++it) {
-    visit(it->second);
+  const ComplianceTier tier = TierFor(start);
+  const Buckets& buckets = tier == ComplianceTier::kMinute ? minutes_ : hours_;
+  for (auto it = buckets.lower_bound(FloorTo(start, LengthOf(tier)));
+       it != buckets.end() && it->first < end; ++it) {
+    visit(it->first, it->second);
   }
+}
+
+std::vector<std::pair<absl::Time, ComplianceBucket>> ComplianceLog::Series(
+    absl::Time start, absl::Time end, int64_t max_count, absl::Duration* length) const {
+  const absl::Duration unit = LengthOf(TierFor(start));
+  const absl::Time first = FloorTo(start, unit);
+  absl::Duration rest;
+  // On the grid from `first`, one more than fits may be touched.
+  const int64_t units = absl::IDivDuration(end - first, unit, &rest) + 1;
+  *length = unit * ((units + max_count - 1) / max_count);
+  std::vector<std::pair<absl::Time, ComplianceBucket>> out;
+  ForRange(start, end, [&](absl::Time at, const ComplianceBucket& bucket) {
+    const absl::Time group = first + absl::Floor(at - first, *length);
+    if (out.empty() || out.back().first != group) {
+      out.emplace_back(group, ComplianceBucket());
+    }
+    out.back().second.Merge(bucket);
+  });
+  return out;
 }
 
 ComplianceBucket ComplianceLog::Sum(absl::Time start, absl::Time end) const {
   ComplianceBucket sum;
-  ForRange(start, end, [&](const ComplianceBucket& bucket) { sum.Merge(bucket); });
+  ForRange(start, end, [&](absl::Time, const ComplianceBucket& bucket) { sum.Merge(bucket); });
   return sum;
 }
 
 double ComplianceLog::BadRatio(absl::Time start, absl::Time end) const {
   int64_t judged = 0;
   int64_t good = 0;
-  ForRange(start, end, [&](const ComplianceBucket& bucket) {
+  ForRange(start, end, [&](absl::Time, const ComplianceBucket& bucket) {
     judged += bucket.window_count;
     good += bucket.good_window_count;
   });

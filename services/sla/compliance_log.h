@@ -46,6 +46,11 @@ class ComplianceLog {
   // by hours.
   [[nodiscard]] ComplianceBucket Sum(absl::Time start, absl::Time end) const;
 
+  // The buckets that `Sum` adds, put together to at most `max_count` (1 or more) of equal length,
+  // oldest first; empty ones are left out. `length` is set to that length.
+  [[nodiscard]] std::vector<std::pair<absl::Time, ComplianceBucket>> Series(
+      absl::Time start, absl::Time end, int64_t max_count, absl::Duration* length) const;
+
   // Share of judged windows that were bad in [start, end); 0 when none was judged.
   [[nodiscard]] double BadRatio(absl::Time start, absl::Time end) const;
 
@@ -63,6 +68,7 @@ class ComplianceLog {
   template <typename Visit>
   void ForRange(absl::Time start, absl::Time end, Visit visit) const;
   void Trim();
+  [[nodiscard]] ComplianceTier TierFor(absl::Time start) const;
   [[nodiscard]] Buckets& tier(ComplianceTier t) {
     return t == ComplianceTier::kMinute ? minutes_ : hours_;
   }

@@ -94,6 +94,16 @@ void ValidateReport(const LatencyReport& r, absl::string_view prefix, Violations
   }
 }
 
+ForeignHistogram ToReported(const LatencyHistogram& histogram, double sum_seconds) {
+  return {.base = LatencyHistogram::kBase,
+          .offset = histogram.offset(),
+          .counts = histogram.counts(),
+          .zero_count = histogram.zero_count(),
+          .total_count = histogram.count(),
+          .sum_seconds = sum_seconds,
+          .max_seconds = histogram.max_seconds()};
+}
+
 LatencyHistogram HistogramOf(const LatencyReport& report) {
   LatencyHistogram out;
   if (const auto* values = std::get_if<std::vector<double>>(&report.data)) {

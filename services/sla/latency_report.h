@@ -34,7 +34,15 @@ struct LatencyReport {
   std::variant<std::monostate, std::vector<double>, ForeignHistogram> data;
   int64_t error_count = 0;  // failed requests; not part of the data
   std::string vm_uuid;      // that served them; empty when not known
+  // Slow requests that were told of without a time; only from the UDP listener, never over the API.
+  int64_t notice_count = 0;
 };
+
+// Where reports come from.
+inline constexpr char kSourceClient[] = "client";
+inline constexpr char kSourceHaproxyLog[] = "haproxy";
+inline constexpr char kSourceHaproxyStatistics[] = "haproxy-statistics";
+inline constexpr char kSourceUdp[] = "udp";
 
 // How old and how new a report may be.
 inline constexpr absl::Duration kMaxReportAge = absl::Hours(1);
@@ -43,6 +51,9 @@ inline constexpr absl::Duration kMaxReportLead = absl::Seconds(5);
 // Adds every fault of the report's form below `prefix`. Whether it is late or known is not a fault
 // of form; see `SlaEngine::Report`.
 void ValidateReport(const LatencyReport& report, absl::string_view prefix, Violations& violations);
+
+// The form in which a histogram of our own is reported.
+[[nodiscard]] ForeignHistogram ToReported(const LatencyHistogram& histogram, double sum_seconds);
 
 // The report's times on our own scale. The report must be valid.
 [[nodiscard]] LatencyHistogram HistogramOf(const LatencyReport& report);

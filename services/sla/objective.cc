@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kMaxNameLength = 64;
 constexpr size_t kMaxUuidLength = 64;
 constexpr int64_t kMaxMinRequests = 1000000000;
+constexpr double kMaxSlowPerSecond = 100000;
 
 void CheckDuration(Violations& v, absl::string_view field, absl::Duration value, absl::Duration low,
                    absl::Duration high) {
@@ -42,7 +43,7 @@ struct IndicatorValidator {
   Violations& v;
 
   void operator()(std::monostate) const {
-    v.Add(absl::StrCat(at, "terms.indicator"), "", "one of latency, errors");
+    v.Add(absl::StrCat(at, "terms.indicator"), "", "one of latency, errors, slow_rate");
   }
   void operator()(const LatencyIndicator& latency) const {
     if (latency.threshold <= absl::ZeroDuration() || latency.threshold > absl::Minutes(10)) {
@@ -59,6 +60,10 @@ struct IndicatorValidator {
       v.Add(absl::StrCat(at, "terms.errors.max_error_ratio"), absl::StrCat(errors.max_error_ratio),
             "0 or more, below 1");
     }
+  }
+  void operator()(const SlowRateIndicator& rate) const {
+    RequireInRange(v, absl::StrCat(at, "terms.slow_rate.max_per_second"), rate.max_per_second, 0.0,
+                   kMaxSlowPerSecond);
   }
 };
 
@@ -148,6 +153,9 @@ double ThresholdOf(const Objective& o) {
   }
   if (const auto* errors = std::get_if<ErrorIndicator>(&o.indicator)) {
     return errors->max_error_ratio;
+  }
+  if (const auto* rate = std::get_if<SlowRateIndicator>(&o.indicator)) {
+    return rate->max_per_second;
   }
   return 0.0;
 }

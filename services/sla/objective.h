@@ -24,7 +24,13 @@ struct ErrorIndicator {
   friend bool operator==(const ErrorIndicator&, const ErrorIndicator&) = default;
 };
 
-using Indicator = std::variant<std::monostate, LatencyIndicator, ErrorIndicator>;
+// A window is good when notifications of slow requests come at most this often.
+struct SlowRateIndicator {
+  double max_per_second = 0.0;  // 0 <= x <= 100000; mean over the window
+  friend bool operator==(const SlowRateIndicator&, const SlowRateIndicator&) = default;
+};
+
+using Indicator = std::variant<std::monostate, LatencyIndicator, ErrorIndicator, SlowRateIndicator>;
 
 // A VM (and the balancer's server in front of it) that serves an application.
 struct Member {
@@ -71,7 +77,7 @@ void ValidateObjective(const Objective& objective, absl::string_view prefix,
 // different terms, so that one event would be judged twice.
 [[nodiscard]] bool Overlap(const Objective& a, const Objective& b);
 
-// Threshold in the indicator's unit: seconds or a ratio.
+// Threshold in the indicator's unit: seconds, a ratio, or notifications per second.
 [[nodiscard]] double ThresholdOf(const Objective& objective);
 
 // True when the parts that decide how windows are judged are equal, so that what was collected may

@@ -45,10 +45,13 @@ void ObjectiveWindow::Add(absl::Time at, const Contribution& c) {
   slice.sum.request_count += c.request_count;
   slice.sum.slow_count += c.slow_count;
   slice.sum.error_count += c.error_count;
+  slice.sum.notice_count += c.notice_count;
+  was_notified_ = was_notified_ || c.notice_count > 0;
   slice.sum.latencies.Merge(c.latencies);
   slice.sum.source = c.source;
   const bool judges_errors = std::holds_alternative<ErrorIndicator>(indicator_);
-  const int64_t bad = judges_errors ? c.error_count : c.slow_count;
+  const bool judges_rate = std::holds_alternative<SlowRateIndicator>(indicator_);
+  const int64_t bad = judges_errors ? c.error_count : judges_rate ? c.notice_count : c.slow_count;
   if (bad > 0 && !c.vm_uuid.empty() &&
       (slice.bad_by_vm.size() < kMaxVmsPerSlice || slice.bad_by_vm.contains(c.vm_uuid))) {
     slice.bad_by_vm[c.vm_uuid] += bad;
@@ -86,6 +89,7 @@ Judgement ObjectiveWindow::Judge(int64_t last_index) const {
     sum.request_count += it->second.sum.request_count;
     sum.slow_count += it->second.sum.slow_count;
     sum.error_count += it->second.sum.error_count;
+    sum.notice_count += it->second.sum.notice_count;
     sum.latencies.Merge(it->second.sum.latencies);
     judgement.source = it->second.sum.source;
     for (const auto& [vm, bad] : it->second.bad_by_vm) {
@@ -123,6 +127,15 @@ void ObjectiveWindow::Decide(const Contribution& sum, Judgement& judgement) cons
         static_cast<double>(sum.error_count) / static_cast<double>(judgement.request_count);
     judgement.verdict = judgement.observed > errors->max_error_ratio ? Judgement::Verdict::kBad
                                                                      : Judgement::Verdict::kGood;
+    return;
+  }
+  if (const auto* rate = std::get_if<SlowRateIndicator>(&indicator_); rate && was_notified_) {
+    judgement.request_count = sum.notice_count;
+    judgement.bad_count = sum.notice_count;
+    judgement.observed =
+        static_cast<double>(sum.notice_count) / absl::ToDoubleSeconds(slice_ * kSlices);
+    judgement.verdict = judgement.observed > rate->max_per_second ? Judgement::Verdict::kBad
+                                                                  : Judgement::Verdict::kGood;
   }
 }
 

@@ -16,9 +16,10 @@ struct Contribution {
   int64_t request_count = 0;  // answered requests
   int64_t slow_count = 0;     // of these, over the objective's threshold
   int64_t error_count = 0;    // failed requests, not part of `request_count`
+  int64_t notice_count = 0;   // slow requests told of without a time, not part of it either
   LatencyHistogram latencies;
   std::string vm_uuid;  // empty when not known
-  std::string source;   // `client`, `haproxy` or `udp`
+  std::string source;   // see latency_report.h
 };
 
 // The verdict on one window.
@@ -29,7 +30,7 @@ struct Judgement {
   absl::Time end;
   int64_t request_count = 0;              // all requests, failed ones included
   int64_t bad_count = 0;                  // slow or failed requests, as the indicator says
-  double observed = 0.0;                  // percentile in seconds, or error ratio
+  double observed = 0.0;                  // percentile in seconds, error ratio, or rate
   std::vector<std::string> bad_vm_uuids;  // VMs known to have served slow or failed requests
   std::string source;
 };
@@ -42,6 +43,9 @@ struct Judgement {
 // Verdict for a percentile p over n requests: good when the nearest-rank percentile is at or below
 // the threshold, that is, when at most n - ceil(p n) requests are slow. No quantile is estimated
 // for that, so the verdict is exact for single values.
+//
+// Verdict for a slow rate: good when at most rate × window notifications came. Silence is good, but
+// only after the first notification: before, nobody may be listening to.
 // Thread safety: thread-compatible.
 class ObjectiveWindow {
  public:
@@ -76,6 +80,7 @@ class ObjectiveWindow {
   void Decide(const Contribution& sum, Judgement& judgement) const;
 
   Indicator indicator_;
+  bool was_notified_ = false;
   int64_t min_request_count_;
   absl::Duration slice_;
   std::map<int64_t, Slice> slices_;

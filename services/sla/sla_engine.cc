@@ -9,8 +9,26 @@
 
 namespace cloudscale::sla {
 
-SlaEngine::SlaEngine(Limits limits, ViolationTracker::Config hysteresis)
-    : limits_(limits), hysteresis_(hysteresis), sources_(limits.max_sources) {}
+const char* NameOf(ReportOutcome outcome) {
+  switch (outcome) {
+    case ReportOutcome::kAccepted:
+      return "accepted";
+    case ReportOutcome::kDuplicate:
+      return "duplicate";
+    case ReportOutcome::kLate:
+      return "late";
+    case ReportOutcome::kAhead:
+      return "ahead";
+    case ReportOutcome::kUnknownApplication:
+      return "unknown_application";
+    case ReportOutcome::kSuperseded:
+      return "superseded";
+  }
+  return "";
+}
+
+SlaEngine::SlaEngine(Limits limits, ViolationTracker::Config hysteresis, PriceTerms price)
+    : limits_(limits), hysteresis_(hysteresis), price_(price), sources_(limits.max_sources) {}
 
 absl::Status SlaEngine::CheckNew(const Objective& objective) const {
   Violations violations;
@@ -110,6 +128,7 @@ absl::StatusOr<Objective> SlaEngine::Get(const std::string& id) const {
 }
 
 void SlaEngine::RefreshApplications() {
+  ++objectives_version_;
   std::set<std::string> named;
   for (const auto& [id, state] : objectives_) {
     named.insert(state.objective.application);
@@ -131,12 +150,22 @@ ReportOutcome SlaEngine::Report(const LatencyReport& report, const std::string& 
     ++application->second.refused_reports;
     return end > now ? ReportOutcome::kAhead : ReportOutcome::kLate;
   }
+  const bool tells_single_requests = source == kSourceClient || source == kSourceHaproxyLog;
+  if (source == kSourceHaproxyStatistics &&
+      absl::AbsDuration(end - application->second.last_single_requests_at) < kStatisticsPause) {
+    return ReportOutcome::kSuperseded;
+  }
   if (!sources_.Take(report.application, report.source_id, report.sequence, report.start, end)) {
+    ++duplicate_reports_;
     return ReportOutcome::kDuplicate;
   }
   ++accepted_reports_;
   application->second.last_report_at =
       std::max(application->second.last_report_at.value_or(absl::InfinitePast()), end);
+  if (tells_single_requests) {
+    application->second.last_single_requests_at =
+        std::max(application->second.last_single_requests_at, end);
+  }
   const LatencyHistogram histogram = HistogramOf(report);
   for (auto& [id, state] : objectives_) {
     if (state.objective.application == report.application) {
@@ -149,7 +178,12 @@ ReportOutcome SlaEngine::Report(const LatencyReport& report, const std::string& 
 void SlaEngine::Feed(State& state, const LatencyReport& report, const LatencyHistogram& histogram,
                      const std::string& source) {
   const absl::Time end = report.start + report.duration;
-  state.log.AddRequests(end - absl::Nanoseconds(1), histogram.count() + report.error_count,
+  const bool judges_rate = std::holds_alternative<SlowRateIndicator>(state.objective.indicator);
+  if (judges_rate != (report.notice_count > 0)) {
+    return;  // notifications are a kind of their own
+  }
+  state.log.AddRequests(end - absl::Nanoseconds(1),
+                        histogram.count() + report.error_count + report.notice_count,
                         report.error_count, histogram);
   if (state.objective.is_disabled) {
     return;
@@ -159,6 +193,7 @@ void SlaEngine::Feed(State& state, const LatencyReport& report, const LatencyHis
       end, {.request_count = histogram.count(),
             .slow_count = judges_latency ? CountAbove(report, ThresholdOf(state.objective)) : 0,
             .error_count = report.error_count,
+            .notice_count = report.notice_count,
             .latencies = histogram,
             .vm_uuid = report.vm_uuid,
             .source = source});
@@ -207,6 +242,10 @@ void SlaEngine::RestoreRetrain(const std::string& vm_uuid, absl::Time at) {
   retrained_at_[vm_uuid] = at;
 }
 
+void SlaEngine::RestorePrice(const std::string& vm_uuid, RaisedPrice price) {
+  prices_[vm_uuid] = price;
+}
+
 EngineChanges SlaEngine::TakeChanges() {
   EngineChanges changes;
   for (auto& [id, state] : objectives_) {
@@ -224,6 +263,7 @@ EngineChanges SlaEngine::TakeChanges() {
   changed_violations_.clear();
   changes.sources = sources_.TakeChanged();
   changes.retrained_at = std::exchange(changed_retrains_, {});
+  changes.prices = std::exchange(changed_prices_, {});
   return changes;
 }
 

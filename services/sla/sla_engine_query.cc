@@ -3,6 +3,7 @@
 #include <array>
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "services/sla/sla_engine.h"
 
 namespace cloudscale::sla {
@@ -57,6 +58,24 @@ std::vector<Compliance> SlaEngine::GetCompliance(const std::string& application,
     out.push_back(ComplianceOf(
         state, start == absl::InfinitePast() ? end - state.objective.period : start, end));
   }
+  return out;
+}
+
+absl::StatusOr<ComplianceSeries> SlaEngine::GetComplianceSeries(const std::string& id,
+                                                                absl::Time start, absl::Time end,
+                                                                int64_t max_buckets) const {
+  const auto it = objectives_.find(id);
+  if (it == objectives_.end()) {
+    return absl::NotFoundError(absl::StrCat("no objective '", id, "'"));
+  }
+  const State& state = it->second;
+  ComplianceSeries out;
+  out.objective = state.objective;
+  // Older buckets than those of the period are not kept.
+  const absl::Time oldest = end - state.objective.period - absl::Hours(1);
+  out.buckets = state.log.Series(
+      start == absl::InfinitePast() ? end - state.objective.period : std::max(start, oldest), end,
+      max_buckets, &out.bucket_length);
   return out;
 }
 

@@ -12,6 +12,8 @@ namespace {
 
 // A boost is renewed when less than this share of it is left.
 constexpr double kRenewRatio = 0.2;
+// A price lasts longer and grows: it is renewed when less than this share of it is left.
+constexpr double kPriceRenewRatio = 0.5;
 
 }  // namespace
 
@@ -30,6 +32,7 @@ StepResult SlaEngine::Step(absl::Time now) {
     }
   }
   std::erase_if(boosted_until_, [&](const auto& entry) { return entry.second <= now; });
+  std::erase_if(prices_, [&](const auto& entry) { return entry.second.until <= now; });
   return result;
 }
 
@@ -136,34 +139,76 @@ void SlaEngine::NoteEffect(Violation& violation, const std::string& effect) {
 }
 
 void SlaEngine::Correct(State& state, absl::Time now, StepResult& result) {
+  if (!state.objective.boost.is_enabled) {
+    return;
+  }
+  for (const std::string& vm : violations_.at(state.open_number).vm_uuids) {
+    Boost(vm, state, now, result);
+    Retrain(vm, state, now, result);
+    RaisePrice(vm, state, now, result);
+  }
+}
+
+void SlaEngine::Boost(const std::string& vm, const State& state, absl::Time now,
+                      StepResult& result) {
   const BoostTerms& terms = state.objective.boost;
-  if (!terms.is_enabled) {
+  const auto boosted = boosted_until_.find(vm);
+  if (boosted != boosted_until_.end() && boosted->second - now >= kRenewRatio * terms.duration) {
     return;
   }
   Violation& violation = violations_.at(state.open_number);
-  for (const std::string& vm : violation.vm_uuids) {
-    const auto boosted = boosted_until_.find(vm);
-    if (boosted == boosted_until_.end() || boosted->second - now < kRenewRatio * terms.duration) {
-      boosted_until_[vm] = now + terms.duration;
-      result.boosts.push_back({.vm_uuid = vm,
-                               .factor = terms.factor,
-                               .duration = terms.duration,
-                               .objective_id = state.objective.id,
-                               .violation_id = violation.id});
-      NoteEffect(violation, absl::StrCat("boost vm ", vm, " by ", terms.factor, " for ",
-                                         absl::FormatDuration(terms.duration)));
-    }
-    const auto retrained = retrained_at_.find(vm);
-    // A time in the future is left over from a clock that was set back; it must not block for ever.
-    if (retrained == retrained_at_.end() || now - retrained->second >= terms.retrain_interval ||
-        retrained->second > now) {
-      retrained_at_[vm] = now;
-      changed_retrains_[vm] = now;
-      result.retrains.push_back(
-          {.vm_uuid = vm, .objective_id = state.objective.id, .violation_id = violation.id});
-      NoteEffect(violation, absl::StrCat("retrain vm ", vm));
-    }
+  boosted_until_[vm] = now + terms.duration;
+  result.boosts.push_back({.vm_uuid = vm,
+                           .factor = terms.factor,
+                           .duration = terms.duration,
+                           .objective_id = state.objective.id,
+                           .violation_id = violation.id});
+  NoteEffect(violation, absl::StrCat("boost vm ", vm, " by ", terms.factor, " for ",
+                                     absl::FormatDuration(terms.duration)));
+}
+
+void SlaEngine::Retrain(const std::string& vm, const State& state, absl::Time now,
+                        StepResult& result) {
+  const auto retrained = retrained_at_.find(vm);
+  // A time in the future is left over from a clock that was set back; it must not block for ever.
+  if (retrained != retrained_at_.end() &&
+      now - retrained->second < state.objective.boost.retrain_interval &&
+      retrained->second <= now) {
+    return;
   }
+  Violation& violation = violations_.at(state.open_number);
+  retrained_at_[vm] = now;
+  changed_retrains_[vm] = now;
+  result.retrains.push_back(
+      {.vm_uuid = vm, .objective_id = state.objective.id, .violation_id = violation.id});
+  NoteEffect(violation, absl::StrCat("retrain vm ", vm));
+}
+
+void SlaEngine::RaisePrice(const std::string& vm, const State& state, absl::Time now,
+                           StepResult& result) {
+  if (!price_.is_enabled) {
+    return;
+  }
+  const auto raised = prices_.find(vm);
+  const absl::Duration left =
+      raised == prices_.end() ? absl::ZeroDuration() : raised->second.until - now;
+  // More left than was ever given: the clock was set back, and the predictor's time is unknown.
+  if (left >= kPriceRenewRatio * price_.duration && left <= price_.duration) {
+    return;
+  }
+  Violation& violation = violations_.at(state.open_number);
+  const double factor = left > absl::ZeroDuration()
+                            ? std::min(raised->second.factor * price_.growth, price_.max_factor)
+                            : price_.factor;
+  prices_[vm] = {.factor = factor, .until = now + price_.duration};
+  changed_prices_[vm] = prices_[vm];
+  result.prices.push_back({.vm_uuid = vm,
+                           .factor = factor,
+                           .duration = price_.duration,
+                           .objective_id = state.objective.id,
+                           .violation_id = violation.id});
+  NoteEffect(violation, absl::StrCat("price of vm ", vm, " times ", factor, " for ",
+                                     absl::FormatDuration(price_.duration)));
 }
 
 void SlaEngine::DropOldViolations() {

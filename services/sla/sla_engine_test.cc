@@ -122,7 +122,7 @@ TEST_F(SlaEngineTest, SlowAnswersOpenAViolationAndFastOnesCloseIt) {
   EXPECT_NEAR(changed[0].observed, 0.5, 0.03);
   EXPECT_EQ(changed[0].threshold, 0.2);
   EXPECT_THAT(changed[0].vm_uuids, ElementsAre("vm-1", "vm-2"));
-  EXPECT_THAT(changed[0].effects, SizeIs(4)) << "boost and retrain of each VM";
+  EXPECT_THAT(changed[0].effects, SizeIs(6)) << "boost, retrain and price of each VM";
   EXPECT_TRUE(engine_->ListApplications("", 10)[0].is_violated);
 
   changed.clear();

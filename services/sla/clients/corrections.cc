@@ -19,7 +19,7 @@ namespace {
 
 constexpr char kPredictor[] = "predictor";
 constexpr size_t kMaxBoostsPerCall = 100;
-constexpr size_t kMaxRetrainsPerCall = 1000;
+constexpr size_t kMaxVmsPerCall = 1000;
 
 std::string ScalerKey(const std::string& address) { return absl::StrCat("scaler ", address); }
 
@@ -33,6 +33,17 @@ bool IsWorthARetry(const absl::Status& status) {
 gpr_timespec RealDeadline(absl::Duration in) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                       gpr_time_from_nanos(absl::ToInt64Nanoseconds(in), GPR_TIMESPAN));
+}
+
+template <typename T>
+std::vector<std::vector<T>> InParts(const std::vector<T>& all, size_t largest) {
+  std::vector<std::vector<T>> parts;
+  for (size_t i = 0; i < all.size(); i += largest) {
+    parts.emplace_back(
+        all.begin() + static_cast<std::ptrdiff_t>(i),
+        all.begin() + static_cast<std::ptrdiff_t>(std::min(i + largest, all.size())));
+  }
+  return parts;
 }
 
 }  // namespace
@@ -99,25 +110,24 @@ void CorrectionSender::Send(const StepResult& step) {
     Count("boost", "off", step.boosts.size());
   }
   for (const std::string& address : config_.scaler_addresses) {
-    for (size_t i = 0; i < step.boosts.size(); i += kMaxBoostsPerCall) {
-      const auto begin = step.boosts.begin() + static_cast<std::ptrdiff_t>(i);
-      const auto end = step.boosts.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                                 i + kMaxBoostsPerCall, step.boosts.size()));
-      Enqueue(Boosts{.address = address, .boosts = std::vector<BoostDecision>(begin, end)},
-              "boost");
+    for (auto& boosts : InParts(step.boosts, kMaxBoostsPerCall)) {
+      Enqueue(Boosts{.address = address, .boosts = std::move(boosts)}, "boost");
     }
   }
   if (config_.predictor_address.empty()) {
     if (!step.retrains.empty()) {
       Count("retrain", "off", step.retrains.size());
     }
+    if (!step.prices.empty()) {
+      Count("price", "off", step.prices.size());
+    }
     return;
   }
-  for (size_t i = 0; i < step.retrains.size(); i += kMaxRetrainsPerCall) {
-    const auto begin = step.retrains.begin() + static_cast<std::ptrdiff_t>(i);
-    const auto end = step.retrains.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                                 i + kMaxRetrainsPerCall, step.retrains.size()));
-    Enqueue(Retrains{.retrains = std::vector<RetrainDecision>(begin, end)}, "retrain");
+  for (auto& retrains : InParts(step.retrains, kMaxVmsPerCall)) {
+    Enqueue(Retrains{.retrains = std::move(retrains)}, "retrain");
+  }
+  for (auto& prices : InParts(step.prices, kMaxVmsPerCall)) {
+    Enqueue(Prices{.prices = std::move(prices)}, "price");
   }
 }
 
@@ -129,9 +139,11 @@ void CorrectionSender::Run(std::stop_token stop) {
 
 void CorrectionSender::Deliver(const Task& task, std::stop_token stop) {
   const auto* boosts = std::get_if<Boosts>(&task);
-  const char* kind = boosts != nullptr ? "boost" : "retrain";
-  const size_t count =
-      boosts != nullptr ? boosts->boosts.size() : std::get<Retrains>(task).retrains.size();
+  const auto* retrains = std::get_if<Retrains>(&task);
+  const char* kind = boosts != nullptr ? "boost" : retrains != nullptr ? "retrain" : "price";
+  const size_t count = boosts != nullptr     ? boosts->boosts.size()
+                       : retrains != nullptr ? retrains->retrains.size()
+                                             : std::get<Prices>(task).prices.size();
   // One id for all tries: the peer does it at most once.
   const std::string request_id = NewRequestId();
   const auto real_clock = MakeRealClock();
@@ -158,6 +170,56 @@ void CorrectionSender::Deliver(const Task& task, std::stop_token stop) {
   }
 }
 
+grpc::Status CorrectionSender::Request(const Boosts& boosts, const std::string& request_id,
+                                       grpc::ClientContext& context) {
+  scaler::v1::RequestBoostRequest request;
+  request.set_request_id(request_id);
+  for (const BoostDecision& decision : boosts.boosts) {
+    auto* boost = request.add_boosts();
+    boost->set_vm_uuid(decision.vm_uuid);
+    boost->set_resource(common::v1::RESOURCE_CPU);
+    boost->set_factor(decision.factor);
+    *boost->mutable_duration() = rpc::ToProto(decision.duration);
+    boost->set_objective_id(decision.objective_id);
+    boost->set_violation_id(decision.violation_id);
+  }
+  scaler::v1::RequestBoostResponse response;
+  return scaler::v1::ScalerService::NewStub(environment_.channel(boosts.address))
+      ->RequestBoost(&context, request, &response);
+}
+
+grpc::Status CorrectionSender::Request(const Retrains& retrains, const std::string& request_id,
+                                       grpc::ClientContext& context) {
+  predictor::v1::RetrainRequest request;
+  request.set_request_id(request_id);
+  request.set_reason(predictor::v1::RETRAIN_REASON_SLO_VIOLATION);
+  for (const RetrainDecision& decision : retrains.retrains) {
+    request.add_vm_uuids(decision.vm_uuid);
+  }
+  if (!retrains.retrains.empty()) {
+    request.set_detail(absl::StrCat("violation ", retrains.retrains.front().violation_id));
+  }
+  predictor::v1::RetrainResponse response;
+  return predictor::v1::PredictorService::NewStub(environment_.channel(config_.predictor_address))
+      ->Retrain(&context, request, &response);
+}
+
+grpc::Status CorrectionSender::Request(const Prices& prices, const std::string& request_id,
+                                       grpc::ClientContext& context) {
+  predictor::v1::UpdateTargetsRequest request;
+  request.set_request_id(request_id);
+  for (const PriceDecision& decision : prices.prices) {
+    auto* target = request.add_targets();
+    target->set_vm_uuid(decision.vm_uuid);
+    target->set_resource(common::v1::RESOURCE_CPU);  // as boosts
+    target->set_price_factor(decision.factor);
+    *target->mutable_price_factor_duration() = rpc::ToProto(decision.duration);
+  }
+  predictor::v1::UpdateTargetsResponse response;
+  return predictor::v1::PredictorService::NewStub(environment_.channel(config_.predictor_address))
+      ->UpdateTargets(&context, request, &response);
+}
+
 absl::Status CorrectionSender::Call(const Task& task, const std::string& request_id,
                                     std::stop_token stop) {
   grpc::ClientContext context;
@@ -170,38 +232,8 @@ absl::Status CorrectionSender::Call(const Task& task, const std::string& request
     }
     running_ = &context;
   }
-  grpc::Status status;
-  if (const auto* boosts = std::get_if<Boosts>(&task)) {
-    scaler::v1::RequestBoostRequest request;
-    request.set_request_id(request_id);
-    for (const BoostDecision& decision : boosts->boosts) {
-      auto* boost = request.add_boosts();
-      boost->set_vm_uuid(decision.vm_uuid);
-      boost->set_resource(common::v1::RESOURCE_CPU);
-      boost->set_factor(decision.factor);
-      *boost->mutable_duration() = rpc::ToProto(decision.duration);
-      boost->set_objective_id(decision.objective_id);
-      boost->set_violation_id(decision.violation_id);
-    }
-    scaler::v1::RequestBoostResponse response;
-    status = scaler::v1::ScalerService::NewStub(environment_.channel(boosts->address))
-                 ->RequestBoost(&context, request, &response);
-  } else {
-    const auto& retrains = std::get<Retrains>(task).retrains;
-    predictor::v1::RetrainRequest request;
-    request.set_request_id(request_id);
-    request.set_reason(predictor::v1::RETRAIN_REASON_SLO_VIOLATION);
-    for (const RetrainDecision& decision : retrains) {
-      request.add_vm_uuids(decision.vm_uuid);
-    }
-    if (!retrains.empty()) {
-      request.set_detail(absl::StrCat("violation ", retrains.front().violation_id));
-    }
-    predictor::v1::RetrainResponse response;
-    status =
-        predictor::v1::PredictorService::NewStub(environment_.channel(config_.predictor_address))
-            ->Retrain(&context, request, &response);
-  }
+  const grpc::Status status =
+      std::visit([&](const auto& kind) { return Request(kind, request_id, context); }, task);
   MutexLock lock(&mutex_);
   running_ = nullptr;
   return rpc::FromGrpcStatus(status);

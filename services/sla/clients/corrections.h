@@ -14,24 +14,21 @@
 #include "common/rpc/component.h"
 #include "common/sync/bounded_queue.h"
 #include "common/sync/mutex.h"
+#include "grpcpp/client_context.h"
 #include "services/sla/sla_engine.h"
-
-namespace grpc {
-class ClientContext;
-}  // namespace grpc
 
 namespace cloudscale::sla {
 
-// Sends boosts to the scalers and retrains to the predictor, best effort: a bounded queue whose
-// oldest entry makes room, each entry tried with growing pauses until it is too old to help, every
-// call with a deadline. A scaler that does not know the VM answers that nothing was granted, so a
-// boost goes to all of them. Counted: cloudscale_sla_corrections_total{kind,outcome}.
+// Sends boosts to the scalers, retrains and raised prices to the predictor, best effort: a bounded
+// queue whose oldest entry makes room, each entry tried with growing pauses until it is too old to
+// help, every call with a deadline. A scaler that does not know the VM answers that nothing was
+// granted, so a boost goes to all of them. Counted: cloudscale_sla_corrections_total{kind,outcome}.
 // Thread safety: thread-safe; Start and Stop from one thread.
 class CorrectionSender {
  public:
   struct Config {
     std::vector<std::string> scaler_addresses;  // empty: no boosts
-    std::string predictor_address;              // empty: no retrains
+    std::string predictor_address;              // empty: no retrains, no prices
     absl::Duration deadline = absl::Seconds(5);
     absl::Duration backoff_min = absl::Milliseconds(200);
     absl::Duration backoff_max = absl::Seconds(10);
@@ -61,7 +58,10 @@ class CorrectionSender {
   struct Retrains {
     std::vector<RetrainDecision> retrains;
   };
-  using Task = std::variant<Boosts, Retrains>;
+  struct Prices {
+    std::vector<PriceDecision> prices;
+  };
+  using Task = std::variant<Boosts, Retrains, Prices>;
   struct Link {
     common::v1::LinkState state;
     absl::Time last_answer = absl::InfinitePast();
@@ -69,6 +69,13 @@ class CorrectionSender {
 
   void Run(std::stop_token stop);
   void Deliver(const Task& task, std::stop_token stop);
+  // One call, made in `context`.
+  grpc::Status Request(const Boosts& boosts, const std::string& request_id,
+                       grpc::ClientContext& context);
+  grpc::Status Request(const Retrains& retrains, const std::string& request_id,
+                       grpc::ClientContext& context);
+  grpc::Status Request(const Prices& prices, const std::string& request_id,
+                       grpc::ClientContext& context);
   absl::Status Call(const Task& task, const std::string& request_id, std::stop_token stop);
   void Enqueue(Task task, const char* kind);
   void Count(const char* kind, const char* outcome, size_t count);

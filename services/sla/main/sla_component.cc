@@ -23,6 +23,14 @@ void CheckLimit(Violations& v, absl::string_view name, int32_t value, int32_t lo
   }
 }
 
+void ValidatePrice(const config::v1::PriceConfig& config, Violations& v) {
+  const PriceTerms terms = PriceTermsOf(config);
+  RequireInRange(v, "price.factor", terms.factor, 1, 100);
+  RequireInRange(v, "price.growth", terms.growth, 1, 10);
+  RequireInRange(v, "price.max_factor", terms.max_factor, terms.factor, 100);
+  RequireInRange(v, "price.duration", absl::ToDoubleSeconds(terms.duration), 10, 24 * 3600);
+}
+
 CorrectionSender::Config CorrectionsOf(const config::v1::SlaConfig& config) {
   CorrectionSender::Config out;
   out.scaler_addresses.assign(config.scaler_addresses().begin(), config.scaler_addresses().end());
@@ -72,6 +80,7 @@ class SlaComponent final : public rpc::Component {
 
   absl::Status Start() override {
     corrections_.Start();
+    core_->inputs()->Start();
     engine_.Start([] { return kTick; },
                   [this] {
                     core_->Tick();
@@ -87,6 +96,7 @@ class SlaComponent final : public rpc::Component {
     }
     hub_->Close();
     service_->CloseStreams();
+    core_->inputs()->Stop();
     engine_.Stop();
     corrections_.Stop();
     core_->Flush();
@@ -119,9 +129,8 @@ void ValidateSlaConfig(const config::v1::SlaConfig& config, Violations* violatio
   for (int i = 0; i < config.scaler_addresses_size(); ++i) {
     RequireNotEmpty(v, absl::StrCat("scaler_addresses[", i, "]"), config.scaler_addresses(i));
   }
-  if (config.udp().is_enabled()) {
-    v.Add("udp.is_enabled", "true", "false: this version takes latencies over the API only");
-  }
+  ValidateInputs(config, v);
+  ValidatePrice(config.price(), v);
   if (config.objectives_file().empty()) {
     return;
   }

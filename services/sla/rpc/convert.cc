@@ -21,6 +21,8 @@ Objective FromWire(const v1::Objective& in) {
                                      .percentile_ratio = terms.latency().percentile_ratio()};
   } else if (terms.has_errors()) {
     out.indicator = ErrorIndicator{.max_error_ratio = terms.errors().max_error_ratio()};
+  } else if (terms.has_slow_rate()) {
+    out.indicator = SlowRateIndicator{.max_per_second = terms.slow_rate().max_per_second()};
   }
   out.window = FromProto(terms.window());
   out.target_ratio = terms.target_ratio();
@@ -62,6 +64,8 @@ v1::Objective ToWire(const Objective& in) {
     terms.mutable_latency()->set_percentile_ratio(latency->percentile_ratio);
   } else if (const auto* errors = std::get_if<ErrorIndicator>(&in.indicator)) {
     terms.mutable_errors()->set_max_error_ratio(errors->max_error_ratio);
+  } else if (const auto* rate = std::get_if<SlowRateIndicator>(&in.indicator)) {
+    terms.mutable_slow_rate()->set_max_per_second(rate->max_per_second);
   }
   *terms.mutable_window() = ToProto(in.window);
   terms.set_target_ratio(in.target_ratio);
@@ -188,6 +192,28 @@ v1::Compliance ToWire(const Compliance& in) {
   }
   out.set_violation_count(in.violation_count);
   *out.mutable_violation_time() = ToProto(in.violation_time);
+  return out;
+}
+
+v1::ComplianceBucket ToWire(absl::Time start, const ComplianceBucket& in,
+                            const Objective& objective) {
+  v1::ComplianceBucket out;
+  *out.mutable_start_time() = ToProto(start);
+  out.set_window_count(in.window_count);
+  out.set_good_window_count(in.good_window_count);
+  out.set_request_count(in.request_count);
+  out.set_error_count(in.error_count);
+  if (in.latencies.count() > 0) {
+    const auto at = [&](double ratio) {
+      return ToProto(absl::Seconds(*in.latencies.Quantile(ratio)));
+    };
+    *out.mutable_latency_p50() = at(0.5);
+    *out.mutable_latency_p95() = at(0.95);
+    *out.mutable_latency_p99() = at(0.99);
+    if (const auto* latency = std::get_if<LatencyIndicator>(&objective.indicator)) {
+      *out.mutable_latency_promised() = at(latency->percentile_ratio);
+    }
+  }
   return out;
 }
 

@@ -21,6 +21,8 @@ namespace cloudscale::sla {
 [[nodiscard]] v1::Objective ToWire(const Objective& objective);
 [[nodiscard]] v1::Violation ToWire(const Violation& violation);
 [[nodiscard]] v1::Compliance ToWire(const Compliance& compliance);
+[[nodiscard]] v1::ComplianceBucket ToWire(absl::Time start, const ComplianceBucket& in,
+                                          const Objective& objective);
 [[nodiscard]] v1::Application ToWire(const ApplicationView& application);
 
 // nullopt when `etag` is empty; a revision that never exists when it is none of ours.

@@ -101,13 +101,14 @@ void ReportStream::TakeOne(const v1::LatencyReport& wire, int index) {
   ValidateReport(report, path, violations);
   if (!violations.empty()) {
     response_->set_refused_count(response_->refused_count() + 1);
+    service_.core_.CountInvalid(kSourceClient);
     for (const FieldViolation& fault : violations.kept()) {
       Refuse(fault);
     }
     return;
   }
   const absl::Time now = service_.core_.Now();
-  const ReportOutcome outcome = service_.core_.engine().Report(report, "client", now);
+  const ReportOutcome outcome = service_.core_.Take(report, kSourceClient, now);
   switch (outcome) {
     case ReportOutcome::kAccepted:
       response_->set_accepted_count(response_->accepted_count() + 1);
@@ -126,6 +127,7 @@ void ReportStream::TakeOne(const v1::LatencyReport& wire, int index) {
               .value = absl::FormatTime(report.start),
               .allowed = "ends at most 5 s in the future"});
       break;
+    case ReportOutcome::kSuperseded:
     case ReportOutcome::kUnknownApplication:
       Refuse({.field = path + ".application",
               .value = report.application,

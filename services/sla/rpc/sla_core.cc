@@ -1,5 +1,6 @@
 #include "services/sla/rpc/sla_core.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <system_error>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/logging/log.h"
 #include "common/rpc/config_loader.h"
+#include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
 #include "services/sla/rpc/convert.h"
 
@@ -31,6 +33,25 @@ SlaEngine::Limits LimitsOf(const config::v1::SlaLimits& limits) {
 }
 
 }  // namespace
+
+PriceTerms PriceTermsOf(const config::v1::PriceConfig& config) {
+  PriceTerms terms;
+  if (config.has_is_enabled()) {
+    terms.is_enabled = config.is_enabled();
+  }
+  if (config.has_factor()) {
+    terms.factor = config.factor();
+  }
+  if (config.has_growth()) {
+    terms.growth = config.growth();
+  }
+  terms.max_factor =
+      config.has_max_factor() ? config.max_factor() : std::max(terms.max_factor, terms.factor);
+  if (config.has_duration()) {
+    terms.duration = rpc::FromProto(config.duration());
+  }
+  return terms;
+}
 
 void ValidateObjectives(const google::protobuf::RepeatedPtrField<v1::Objective>& objectives,
                         absl::string_view prefix, Violations& violations) {
@@ -58,7 +79,7 @@ SlaCore::SlaCore(const config::v1::SlaConfig& config, const rpc::Environment& en
       environment_(environment),
       corrections_(corrections),
       on_violation_(std::move(on_violation)),
-      engine_(LimitsOf(config.limits()), ViolationTracker::Config{}),
+      engine_(LimitsOf(config.limits()), ViolationTracker::Config{}, PriceTermsOf(config.price())),
       wall_anchor_(environment.clock.WallNow()),
       mono_anchor_(environment.clock.MonoNow()),
       next_save_(mono_anchor_),
@@ -82,6 +103,7 @@ absl::StatusOr<std::unique_ptr<SlaCore>> SlaCore::Open(const config::v1::SlaConf
     CS_RETURN_IF_ERROR(rpc::LoadYaml(config.objectives_file(), &file));
     CS_RETURN_IF_ERROR(core->ApplyDeclared("file", file.objectives()));
   }
+  CS_ASSIGN_OR_RETURN(core->inputs_, LatencyInputs::Open(config, environment));
   return core;
 }
 
@@ -100,7 +122,20 @@ absl::Time SlaCore::Now() {
   return wall;
 }
 
+ReportOutcome SlaCore::Take(const LatencyReport& report, const char* source, absl::Time now) {
+  const ReportOutcome outcome = engine_.Report(report, source, now);
+  environment_.metrics.Count("cloudscale_sla_reports_total",
+                             {{"source", source}, {"outcome", NameOf(outcome)}}, 1);
+  return outcome;
+}
+
+void SlaCore::CountInvalid(const char* source) {
+  environment_.metrics.Count("cloudscale_sla_reports_total",
+                             {{"source", source}, {"outcome", "invalid"}}, 1);
+}
+
 void SlaCore::Tick() {
+  inputs_->Tick(*this, Now());
   const StepResult step = engine_.Step(Now());
   corrections_.Send(step);
   for (const Violation& violation : step.changed) {

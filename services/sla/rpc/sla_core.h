@@ -15,10 +15,14 @@
 #include "common/rpc/component.h"
 #include "common/rpc/serving/request_log.h"
 #include "services/sla/clients/corrections.h"
+#include "services/sla/rpc/latency_inputs.h"
 #include "services/sla/rpc/state_store.h"
 #include "services/sla/sla_engine.h"
 
 namespace cloudscale::sla {
+
+// The price's terms as configured, defaults filled in.
+[[nodiscard]] PriceTerms PriceTermsOf(const config::v1::PriceConfig& config);
 
 // Adds all faults of `objectives` as a set (each one, repeated ids, overlaps) below `prefix`.
 void ValidateObjectives(const google::protobuf::RepeatedPtrField<v1::Objective>& objectives,
@@ -43,6 +47,15 @@ class SlaCore {
   // Saves what is not saved yet.
   void Flush();
 
+  // Hands a report of valid form to the engine and counts what came of it:
+  // cloudscale_sla_reports_total{source,outcome}.
+  ReportOutcome Take(const LatencyReport& report, const char* source, absl::Time now);
+  // Counts a report whose form is not valid.
+  void CountInvalid(const char* source);
+
+  // Where latencies come from besides reports; nullptr before `Open` ended.
+  [[nodiscard]] LatencyInputs* inputs() { return inputs_.get(); }
+
   [[nodiscard]] absl::Time Now();
   [[nodiscard]] SlaEngine& engine() { return engine_; }
   [[nodiscard]] StateStore& store() { return *store_; }
@@ -64,6 +77,7 @@ class SlaCore {
   CorrectionSender& corrections_;
   const OnViolation on_violation_;
   SlaEngine engine_;
+  std::unique_ptr<LatencyInputs> inputs_;
   std::unique_ptr<StateStore> store_;
   std::optional<rpc::RequestLog> requests_;
   absl::Time wall_anchor_;

@@ -23,6 +23,9 @@ using rpc::AnswerOnEngine;
 using rpc::FromProto;
 using rpc::ToProto;
 
+constexpr int64_t kDefaultBuckets = 240;
+constexpr int64_t kMaxBuckets = 2200;  // 90 days in hours
+
 void CheckObjective(const v1::Objective& objective, Violations& violations) {
   ValidateObjective(FromWire(objective), "objective", violations);
 }
@@ -75,8 +78,15 @@ SlaServiceImpl::Reactor* SlaServiceImpl::GetStatus(Context* context, const v1::G
     response->set_open_violation_count(engine.open_violation_count());
     response->set_report_count(engine.accepted_report_count());
     response->set_refused_report_count(engine.refused_report_count());
+    response->set_duplicate_report_count(engine.duplicate_report_count());
     for (auto& link : corrections_.links()) {
       *response->add_links() = std::move(link);
+    }
+    for (auto& link : core_.inputs()->links()) {
+      *response->add_links() = std::move(link);
+    }
+    for (auto& state : core_.inputs()->states()) {
+      *response->add_inputs() = std::move(state);
     }
     return absl::OkStatus();
   });
@@ -299,6 +309,41 @@ SlaServiceImpl::Reactor* SlaServiceImpl::GetCompliance(Context* context,
     for (const Compliance& compliance : core_.engine().GetCompliance(
              request->application(), request->objective_id(), start, end)) {
       *response->add_compliances() = ToWire(compliance);
+    }
+    return absl::OkStatus();
+  });
+}
+
+SlaServiceImpl::Reactor* SlaServiceImpl::GetComplianceSeries(
+    Context* context, const v1::GetComplianceSeriesRequest* request,
+    v1::GetComplianceSeriesResponse* response) {
+  Violations violations;
+  RequireNotEmpty(violations, "objective_id", request->objective_id());
+  if (request->max_buckets() < 0) {
+    violations.Add("max_buckets", absl::StrCat(request->max_buckets()), "1 to 2200");
+  }
+  if (request->has_start_time() && request->has_end_time() &&
+      FromProto(request->end_time()) <= FromProto(request->start_time())) {
+    violations.Add("end_time", absl::FormatTime(FromProto(request->end_time())),
+                   "after start_time");
+  }
+  if (!violations.empty()) {
+    return Answer(context, violations.ToStatus());
+  }
+  return AnswerOnEngine(context, engine_, [this, request, response]() -> absl::Status {
+    const int64_t max_buckets = request->max_buckets() == 0
+                                    ? kDefaultBuckets
+                                    : std::min<int64_t>(request->max_buckets(), kMaxBuckets);
+    CS_ASSIGN_OR_RETURN(
+        const ComplianceSeries series,
+        core_.engine().GetComplianceSeries(
+            request->objective_id(),
+            request->has_start_time() ? FromProto(request->start_time()) : absl::InfinitePast(),
+            request->has_end_time() ? FromProto(request->end_time()) : core_.Now(), max_buckets));
+    *response->mutable_objective() = ToWire(series.objective);
+    *response->mutable_bucket_duration() = ToProto(series.bucket_length);
+    for (const auto& [start, bucket] : series.buckets) {
+      *response->add_buckets() = ToWire(start, bucket, series.objective);
     }
     return absl::OkStatus();
   });

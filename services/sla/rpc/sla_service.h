@@ -48,6 +48,8 @@ class SlaServiceImpl final : public v1::SlaService::CallbackService {
                           v1::ListViolationsResponse*) override;
   Reactor* GetCompliance(Context*, const v1::GetComplianceRequest*,
                          v1::GetComplianceResponse*) override;
+  Reactor* GetComplianceSeries(Context*, const v1::GetComplianceSeriesRequest*,
+                               v1::GetComplianceSeriesResponse*) override;
   Reactor* ListApplications(Context*, const v1::ListApplicationsRequest*,
                             v1::ListApplicationsResponse*) override;
 

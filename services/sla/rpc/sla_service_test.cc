@@ -1,24 +1,5 @@
 // The contract over a real server on a port chosen by the system.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <atomic>
-#include <functional>
-#include <thread>
-
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "cloudscale/predictor/v1/predictor_service.grpc.pb.h"
-#include "cloudscale/scaler/v1/scaler_service.grpc.pb.h"
-#include "cloudscale/sla/v1/sla_service.grpc.pb.h"
-#include "common/rpc/server.h"
-#include "common/rpc/status_conversion.h"
-#include "common/rpc/time_conversion.h"
-#include "common/sync/bounded_queue.h"
-#include "common/testing/status_matchers.h"
-#include "common/testing/temp_dir.h"
-#include "grpcpp/grpcpp.h"
-#include "services/sla/main/sla_component.h"
+#include "services/sla/rpc/sla_service_fixture.h"
 
 namespace cloudscale::sla {
 namespace {
@@ -27,176 +8,6 @@ using ::cloudscale::testing::IsOk;
 using ::cloudscale::testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
-
-// Peers that note what they are asked.
-class FakeScaler final : public scaler::v1::ScalerService::Service {
- public:
-  grpc::Status RequestBoost(grpc::ServerContext*, const scaler::v1::RequestBoostRequest* request,
-                            scaler::v1::RequestBoostResponse*) override {
-    if (refusals_.fetch_sub(1) > 0) {
-      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "busy");
-    }
-    requests.PushDroppingOldest(*request);
-    return grpc::Status::OK;
-  }
-  BoundedQueue<scaler::v1::RequestBoostRequest> requests{100};
-  std::atomic<int> refusals_ = 0;
-};
-
-class FakePredictor final : public predictor::v1::PredictorService::Service {
- public:
-  grpc::Status Retrain(grpc::ServerContext*, const predictor::v1::RetrainRequest* request,
-                       predictor::v1::RetrainResponse*) override {
-    requests.PushDroppingOldest(*request);
-    return grpc::Status::OK;
-  }
-  BoundedQueue<predictor::v1::RetrainRequest> requests{100};
-};
-
-v1::Objective WebObjective() {
-  v1::Objective o;
-  o.set_objective_id("web-p90");
-  o.set_application("web");
-  o.mutable_terms()->mutable_latency()->mutable_threshold()->set_nanos(200000000);
-  o.mutable_terms()->mutable_latency()->set_percentile_ratio(0.9);
-  o.mutable_terms()->mutable_window()->set_seconds(1);
-  o.mutable_terms()->set_target_ratio(0.9);
-  o.mutable_terms()->set_min_request_count(1);
-  o.add_members()->set_vm_uuid("vm-1");
-  return o;
-}
-
-class SlaServiceTest : public ::testing::Test {
- protected:
-  SlaServiceTest() {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(&scaler_);
-    builder.RegisterService(&predictor_);
-    peers_ = builder.BuildAndStart();
-    const std::string address = absl::StrCat("127.0.0.1:", port);
-    config_.set_state_path(dir_.File("sla.db"));
-    config_.add_scaler_addresses(address);
-    config_.set_predictor_address(address);
-    config_.mutable_client()->mutable_backoff_min()->set_nanos(1000000);
-  }
-  ~SlaServiceTest() override { TearServerDown(); }
-
-  void StartServer() {
-    config::v1::ServerConfig server_config;
-    server_config.set_listen_address("127.0.0.1:0");
-    auto server = rpc::Server::Create(server_config, &metrics_);
-    ASSERT_THAT(server, IsOk());
-    server_ = *std::move(server);
-    auto component = MakeSlaComponent(config_, environment_);
-    ASSERT_THAT(component, IsOk());
-    component_ = *std::move(component);
-    for (grpc::Service* service : component_->services()) {
-      server_->Register(service);
-    }
-    ASSERT_THAT(server_->Start(), IsOk());
-    ASSERT_THAT(component_->Start(), IsOk());
-    EXPECT_THAT(component_->Readiness(), IsOk());
-    stub_ = v1::SlaService::NewStub(
-        grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
-  }
-  void TearServerDown() {
-    if (component_ != nullptr) {
-      component_->Stop();
-      server_->Shutdown();
-      server_.reset();
-      component_.reset();
-    }
-  }
-
-  template <typename Request, typename Response>
-  absl::Status Call(grpc::Status (v1::SlaService::Stub::*method)(grpc::ClientContext*,
-                                                                 const Request&, Response*),
-                    const Request& request, Response* response) {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
-    return rpc::FromGrpcStatus((stub_.get()->*method)(&context, request, response));
-  }
-
-  std::string NewId() {
-    return absl::StrFormat("00000000-0000-4000-8000-%012d", ++request_number_);
-  }
-
-  absl::StatusOr<v1::Objective> Create(const v1::Objective& objective, bool validate_only = false) {
-    v1::CreateObjectiveRequest request;
-    *request.mutable_objective() = objective;
-    request.set_request_id(NewId());
-    request.set_validate_only(validate_only);
-    v1::CreateObjectiveResponse response;
-    const absl::Status status = Call(&v1::SlaService::Stub::CreateObjective, request, &response);
-    if (!status.ok()) return status;
-    return response.objective();
-  }
-
-  v1::LatencyReport Report(double latency) {
-    v1::LatencyReport r;
-    r.set_application("web");
-    r.set_source_id("client-1");
-    r.set_sequence(++sequence_);
-    *r.mutable_start_time() = rpc::ToProto(clock_->WallNow() - absl::Milliseconds(50));
-    r.mutable_duration()->set_nanos(50000000);
-    for (int i = 0; i < 5; ++i) {
-      r.mutable_values()->add_latency_seconds(latency);
-    }
-    return r;
-  }
-
-  v1::ReportLatenciesResponse Send(const std::vector<v1::LatencyReport>& reports) {
-    grpc::ClientContext context;
-    v1::ReportLatenciesResponse response;
-    auto writer = stub_->ReportLatencies(&context, &response);
-    for (const auto& report : reports) {
-      v1::ReportLatenciesRequest request;
-      *request.add_reports() = report;
-      EXPECT_TRUE(writer->Write(request));
-    }
-    writer->WritesDone();
-    EXPECT_THAT(rpc::FromGrpcStatus(writer->Finish()), IsOk());
-    return response;
-  }
-
-  // Reports slow answers until the watcher tells of a violation.
-  v1::Violation Provoke() {
-    grpc::ClientContext context;
-    auto reader = stub_->WatchViolations(&context, {});
-    reader->WaitForInitialMetadata();
-    std::atomic<bool> found = false;
-    std::jthread sender([&] {
-      while (!found) {
-        Send({Report(0.5)});
-      }
-    });
-    v1::WatchViolationsResponse message;
-    while (reader->Read(&message) && message.is_heartbeat()) {
-    }
-    found = true;
-    context.TryCancel();
-    return message.violation();
-  }
-
-  testing::TempDir dir_;
-  NullMetricSink metrics_;
-  std::unique_ptr<Clock> clock_ = MakeRealClock();
-  rpc::Environment environment_{
-      .clock = *clock_, .metrics = metrics_, .seed = 1, .channel = [](const std::string& address) {
-        return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
-      }};
-  config::v1::SlaConfig config_;
-  FakeScaler scaler_;
-  FakePredictor predictor_;
-  std::unique_ptr<grpc::Server> peers_;
-  std::unique_ptr<rpc::Server> server_;
-  std::unique_ptr<rpc::Component> component_;
-  std::unique_ptr<v1::SlaService::Stub> stub_;
-  int request_number_ = 0;
-  int64_t sequence_ = 0;
-};
 
 TEST_F(SlaServiceTest, ObjectivesLiveThroughTheirWholeLife) {
   StartServer();
@@ -314,11 +125,20 @@ TEST_F(SlaServiceTest, ReportsAreCountedByFate) {
   v1::LatencyReport unknown = Report(0.1);
   unknown.set_application("shop");
   v1::LatencyReport broken = Report(-1.0);
-  const auto summary = Send({good, good, late, unknown, broken});
+  v1::LatencyReport ahead = Report(0.1);
+  *ahead.mutable_start_time() = rpc::ToProto(clock_->WallNow() + absl::Minutes(2));
+  const auto summary = Send({good, good, late, unknown, broken, ahead});
+  for (const char* outcome :
+       {"accepted", "duplicate", "late", "unknown_application", "invalid", "ahead"}) {
+    EXPECT_EQ(metrics_.value("cloudscale_sla_reports_total",
+                             {{"source", "client"}, {"outcome", outcome}}),
+              1)
+        << outcome;
+  }
   EXPECT_EQ(summary.accepted_count(), 1);
   EXPECT_EQ(summary.duplicate_count(), 1);
   EXPECT_EQ(summary.late_count(), 1);
-  EXPECT_EQ(summary.refused_count(), 3);
+  EXPECT_EQ(summary.refused_count(), 4);
   ASSERT_GE(summary.violations_size(), 3);
   EXPECT_EQ(summary.violations(1).value(), "shop");
   EXPECT_EQ(summary.violations(2).field(), "reports[0].values.latency_seconds[0]");
@@ -479,11 +299,17 @@ TEST(SlaConfigTest, P14NamesAllFaultsAtOnce) {
   *config.add_objectives() = WebObjective();
   config.mutable_objectives(1)->mutable_terms()->set_target_ratio(2.0);
   config.mutable_limits()->set_max_sources(-1);
-  config.mutable_udp()->set_is_enabled(true);
+  config.mutable_udp()->set_listen_address("0.0.0.0:7000");
+  config.mutable_haproxy_log()->set_listen_address("relative.sock");
+  config.mutable_haproxy_log()->mutable_slice()->set_seconds(2);
+  config.mutable_haproxy_log()->set_queue_lines(1);
+  config.mutable_price()->set_factor(0.5);
+  config.mutable_price()->set_max_factor(0.4);
+  config.mutable_price()->mutable_duration()->set_seconds(1);
   config.set_objectives_file("none.yaml");
   Violations violations;
   ValidateSlaConfig(config, &violations);
-  EXPECT_THAT(violations.kept(), SizeIs(5)) << violations.ToStatus();
+  EXPECT_THAT(violations.kept(), SizeIs(11)) << violations.ToStatus();
 }
 
 }  // namespace

@@ -27,6 +27,8 @@ constexpr char kSchema[] =
     "PRIMARY KEY(application, id));"
     "CREATE TABLE retrain(vm BLOB PRIMARY KEY, at INTEGER NOT NULL);"
     "CREATE TABLE declared(origin BLOB, id BLOB, body BLOB, PRIMARY KEY(origin, id));";
+constexpr char kPriceSchema[] =
+    "CREATE TABLE price(vm BLOB PRIMARY KEY, factor REAL NOT NULL, until INTEGER NOT NULL);";
 
 // Our own histogram in the wire's form.
 std::string Encode(const LatencyHistogram& histogram) {
@@ -60,8 +62,8 @@ LatencyHistogram Decode(const std::string& bytes) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(const std::string& path) {
-  CS_ASSIGN_OR_RETURN(auto database,
-                      sqlite::Database::Open(path, {kSchema, rpc::RequestLog::kSchema}));
+  CS_ASSIGN_OR_RETURN(auto database, sqlite::Database::Open(
+                                         path, {kSchema, rpc::RequestLog::kSchema, kPriceSchema}));
   return std::unique_ptr<StateStore>(new StateStore(std::move(database)));
 }
 
@@ -108,6 +110,11 @@ absl::Status StateStore::Restore(SlaEngine& engine) {
   CS_ASSIGN_OR_RETURN(rows, database_->Query("SELECT vm,at FROM retrain"));
   for (const Row& row : rows) {
     engine.RestoreRetrain(TextOf(row[0]), absl::FromUnixNanos(IntOf(row[1])));
+  }
+  CS_ASSIGN_OR_RETURN(rows, database_->Query("SELECT vm,factor,until FROM price"));
+  for (const Row& row : rows) {
+    engine.RestorePrice(TextOf(row[0]), {.factor = sqlite::DoubleOf(row[1]),
+                                         .until = absl::FromUnixNanos(IntOf(row[2]))});
   }
   return absl::OkStatus();
 }
@@ -163,6 +170,10 @@ absl::Status StateStore::Save(const EngineChanges& changes) {
     for (const auto& [vm, at] : changes.retrained_at) {
       CS_RETURN_IF_ERROR(database_->Execute("INSERT OR REPLACE INTO retrain VALUES(?,?)",
                                             {vm, absl::ToUnixNanos(at)}));
+    }
+    for (const auto& [vm, price] : changes.prices) {
+      CS_RETURN_IF_ERROR(database_->Execute("INSERT OR REPLACE INTO price VALUES(?,?,?)",
+                                            {vm, price.factor, absl::ToUnixNanos(price.until)}));
     }
     return absl::OkStatus();
   });
