@@ -254,11 +254,11 @@ TEST_P(ConformanceTest, AllMemoryThatTheVmMayHaveIsNoLimit) {
   const auto before = ReadVm(*uuid);
   CS_ASSERT_OK(before);
   ASSERT_TRUE(before->memory_maximum_bytes.has_value());
-  CS_ASSERT_OK(
-      backend_->actuator().SetMemoryTarget(Permit(), vm, *before->memory_maximum_bytes - 8 * kMiB));
+  const int64_t maximum = before->memory_maximum_bytes.value_or(0);
+  CS_ASSERT_OK(backend_->actuator().SetMemoryTarget(Permit(), vm, maximum - 8 * kMiB));
   EXPECT_TRUE(backend_->actuator().ReadAllocation(vm)->memory_target_bytes.has_value());
 
-  CS_ASSERT_OK(backend_->actuator().SetMemoryTarget(Permit(), vm, *before->memory_maximum_bytes));
+  CS_ASSERT_OK(backend_->actuator().SetMemoryTarget(Permit(), vm, maximum));
 
   const auto actuator = backend_->actuator().ReadAllocation(vm);
   const auto reader = ReadVm(*uuid);

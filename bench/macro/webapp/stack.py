@@ -204,7 +204,7 @@ class Stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1024)
         self.port = listener.getsockname()[1]
-        log = f"log {self.log_address} format raw local0\n" if self.log_address else ""
+        log = f"log {self.log_address} len 4096 format raw local0\n" if self.log_address else ""
         config = self.directory / "haproxy.cfg"
         config.write_text(f"""global
   stats socket {self.admin_socket} mode 600 level admin

@@ -3,17 +3,21 @@
 // reader and actuator as in production. Ends at SIGTERM.
 //
 // webapp_controller --parent-group NAME --policy reactive|vpa|cloudscale|... [--step 1]
-//   [--floor 0.1] [--ceiling 1]
+//   [--floor 0.1] [--ceiling 1] [--history FILE]
+// The history is CSV, a column for each group, a row for each step: uncapped use in cores. Every
+// policy learns from it before it acts.
 #include <signal.h>
 
 #include <cstdio>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "bench/macro/settings.h"
 #include "bench/macro/webapp/tier_policy.h"
 #include "common/status/macros.h"
@@ -25,6 +29,31 @@ namespace cloudscale::bench {
 namespace {
 
 namespace cg = hypervisor::cgroup;
+
+// Columns by name; empty without a file.
+absl::StatusOr<std::map<std::string, std::vector<double>>> ReadHistory(const std::string& path) {
+  std::map<std::string, std::vector<double>> columns;
+  if (path.empty()) {
+    return columns;
+  }
+  std::ifstream file(path);
+  std::string line;
+  if (!std::getline(file, line)) {
+    return absl::NotFoundError(absl::StrCat("cannot read the history ", path));
+  }
+  const std::vector<std::string> names = absl::StrSplit(line, ',');
+  for (int row = 2; std::getline(file, line); ++row) {
+    const std::vector<std::string> cells = absl::StrSplit(line, ',');
+    for (size_t i = 0; i < names.size(); ++i) {
+      double value = 0;
+      if (cells.size() != names.size() || !absl::SimpleAtod(cells[i], &value)) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ":", row, ": ", line));
+      }
+      columns[names[i]].push_back(value);
+    }
+  }
+  return columns;
+}
 
 struct Tier {
   std::unique_ptr<TierPolicy> policy;
@@ -46,6 +75,7 @@ absl::Status Run(const Settings& settings, const sigset_t& ends) {
   const absl::Duration step = absl::Seconds(settings.Number("step"));
   const TierPolicy::Bounds bounds = {.floor_cores = settings.Number("floor"),
                                      .ceiling_cores = settings.Number("ceiling")};
+  CS_ASSIGN_OR_RETURN(const auto history, ReadHistory(settings.Text("history")));
   std::map<std::string, Tier> tiers;
   MonoTime next = clock->MonoNow();
   while (true) {
@@ -57,6 +87,11 @@ absl::Status Run(const Settings& settings, const sigset_t& ends) {
       Tier& tier = tiers[vm.uuid];
       if (tier.policy == nullptr) {
         CS_ASSIGN_OR_RETURN(tier.policy, MakeTierPolicy(settings.Text("policy"), step, bounds));
+        if (const auto column = history.find(vm.name); column != history.end()) {
+          for (const double used : column->second) {
+            tier.policy->Step(used, bounds.ceiling_cores);
+          }
+        }
       } else {
         const double used =
             absl::FDivDuration(*vm.cpu_time - tier.cpu_time, reading.monotonic_time - tier.read_at);
@@ -85,6 +120,7 @@ int Main(int argc, char** argv) {
   Settings settings({{"parent-group", ""},
                      {"policy", "reactive"},
                      {"step", "1"},
+                     {"history", ""},
                      {"floor", "0.1"},
                      {"ceiling", "1"}});
   absl::Status status = settings.Parse(argc, argv);
