@@ -353,6 +353,22 @@ absl::Status BalancerControl::ApplyWeights(const std::vector<WeightChange>& chan
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<WeightChange>> BalancerControl::ApplyPlan(const PlanOrder& order,
+                                                                     const std::string& reason,
+                                                                     absl::Time now,
+                                                                     bool validate_only) {
+  CS_RETURN_IF_ERROR(Poll(now));
+  const BackendInfo* backend = FindBackend(backends_, order.backend);
+  if (backend == nullptr) {
+    return Find({.backend = order.backend, .server = ""}).status();
+  }
+  CS_ASSIGN_OR_RETURN(const std::vector<WeightChange> changes, MakePlan(*backend, order));
+  if (!validate_only) {
+    CS_RETURN_IF_ERROR(ApplyWeights(changes, reason, now));
+  }
+  return changes;
+}
+
 absl::StatusOr<std::vector<ServerChange>> BalancerControl::ApplyDesired(const Scope& scope,
                                                                         absl::Time now,
                                                                         bool validate_only) {

@@ -87,6 +87,11 @@ class BalancerControl {
   absl::Status ApplyWeights(const std::vector<WeightChange>& changes, const std::string& reason,
                             absl::Time now, WeightOwner owner = WeightOwner::kOperator);
 
+  // Makes a plan from the balancer as it is now and sets its weights. NOT_FOUND names what exists.
+  absl::StatusOr<std::vector<WeightChange>> ApplyPlan(const PlanOrder& order,
+                                                      const std::string& reason, absl::Time now,
+                                                      bool validate_only);
+
   // Applies what is wanted again, also over foreign changes. Returns the commands given.
   absl::StatusOr<std::vector<ServerChange>> ApplyDesired(const Scope& scope, absl::Time now,
                                                          bool validate_only);

@@ -47,6 +47,13 @@ using CapacityLookup = std::function<std::optional<double>(const std::string& vm
 [[nodiscard]] std::vector<int> ProportionalWeights(const std::vector<double>& cores,
                                                    double min_weight_ratio);
 
+// How it last went with one backend.
+struct FollowState {
+  FollowOutcome outcome = FollowOutcome::kCapacityMissing;
+  std::string detail;
+  std::optional<absl::Time> changed_at;  // since the service started
+};
+
 // Lets weights follow granted capacity, per backend.
 //
 // Servers that are READY with a weight above 0 take part; others keep what they have. Nothing is

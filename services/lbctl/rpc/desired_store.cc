@@ -81,8 +81,9 @@ DesiredServer FromRow(const ServerKey& key, const Row& row) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DesiredStore>> DesiredStore::Open(const std::string& path) {
-  CS_ASSIGN_OR_RETURN(auto database,
-                      sqlite::Database::Open(path, {kSchema, rpc::RequestLog::kSchema, kAddFollowsCapacity}));
+  CS_ASSIGN_OR_RETURN(
+      auto database,
+      sqlite::Database::Open(path, {kSchema, rpc::RequestLog::kSchema, kAddFollowsCapacity}));
   return std::unique_ptr<DesiredStore>(new DesiredStore(std::move(database)));
 }
 
