@@ -40,6 +40,7 @@ CommandList AllCommands() {
   commands.push_back(MakeObjectivesCommand());
   commands.push_back(MakeViolationsCommand());
   commands.push_back(MakeBackendsCommand());
+  commands.push_back(MakeLbCommand());
   commands.push_back(MakeCallCommand());
   commands.push_back(MakeListCommand());
   commands.push_back(MakeDescribeCommand());
