@@ -19,7 +19,7 @@ constexpr int kBacklog = 64;
 
 absl::Status Failed(absl::string_view doing, int error) {
   return absl::UnavailableError(
-      absl::StrCat(doing, ": ", absl::ErrnoToStatus(error, "").message(), " (errno ", error, ")"));
+      absl::StrCat(doing, absl::ErrnoToStatus(error, "").message(), " (errno ", error, ")"));
 }
 
 }  // namespace

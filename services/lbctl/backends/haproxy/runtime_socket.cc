@@ -22,7 +22,7 @@ namespace {
 constexpr size_t kMaxAnswer = size_t{16} << 20;
 
 absl::Status Failed(const std::string& path, absl::string_view doing, int error) {
-  return absl::UnavailableError(absl::StrCat("haproxy socket '", path, "': ", doing, ": ",
+  return absl::UnavailableError(absl::StrCat("haproxy socket '", path, "': ", doing,
                                              absl::ErrnoToStatus(error, "").message(), " (errno ",
                                              error, ")"));
 }
