@@ -41,6 +41,7 @@ CommandList AllCommands() {
   commands.push_back(MakeViolationsCommand());
   commands.push_back(MakeSlaCommand());
   commands.push_back(MakeBackendsCommand());
+  commands.push_back(MakeLbCommand());
   commands.push_back(MakeCallCommand());
   commands.push_back(MakeListCommand());
   commands.push_back(MakeDescribeCommand());

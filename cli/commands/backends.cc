@@ -16,7 +16,7 @@ class BackendsCommand : public Command {
  public:
   CommandInfo info() const override {
     return {"backends",
-            "Objectives",
+            "Load balancer",
             "the load balancer's backends, servers and weights",
             {"backends", "backends --backend shop --json"}};
   }

@@ -29,6 +29,7 @@ std::unique_ptr<Command> MakeObjectivesCommand();  // sla.cc
 std::unique_ptr<Command> MakeViolationsCommand();  // sla.cc
 std::unique_ptr<Command> MakeSlaCommand();         // sla_report.cc
 std::unique_ptr<Command> MakeBackendsCommand();    // backends.cc
+std::unique_ptr<Command> MakeLbCommand();          // lb.cc
 std::unique_ptr<Command> MakeListCommand();        // reflection.cc
 std::unique_ptr<Command> MakeDescribeCommand();    // reflection.cc
 std::unique_ptr<Command> MakeCallCommand();        // call.cc

@@ -56,7 +56,7 @@ std::string Session::NewRequestId() {
 }
 
 void Session::Prepare(grpc::ClientContext& context) const {
-  context.set_deadline(absl::ToChronoTime(clock_.WallNow() + options_.timeout));
+  context.set_deadline(absl::ToChronoTime(clock_.WallNow() + options_.timeout + extension_));
 }
 
 absl::Status Session::Finish(const grpc::Status& status, const std::string& address,

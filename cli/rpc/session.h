@@ -46,6 +46,9 @@ class Session {
   // A random UUID for requests that change something.
   [[nodiscard]] std::string NewRequestId();
 
+  // Waits longer for the answers from now on: for calls that take their time by their nature.
+  void ExtendTimeout(absl::Duration by) { extension_ += by; }
+
   // Sets the deadline of one call: `--timeout` from now.
   void Prepare(grpc::ClientContext& context) const;
 
@@ -130,6 +133,7 @@ class Session {
   [[nodiscard]] static std::string NameOf(const google::protobuf::Message& request);
 
   const GlobalOptions options_;
+  absl::Duration extension_;
   Io& io_;
   Clock& clock_;
   Rng rng_;

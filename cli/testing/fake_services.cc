@@ -362,4 +362,120 @@ grpc::Status FakeSla::ReportLatencies(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+grpc::Status FakeLbctl::SetWeight(grpc::ServerContext*, const lbctl::v1::SetWeightRequest* request,
+                                  lbctl::v1::SetWeightResponse* response) {
+  weight = *request;
+  response->set_previous_weight(100);
+  response->mutable_server()->set_weight(request->absolute());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::SetServerState(grpc::ServerContext*,
+                                       const lbctl::v1::SetServerStateRequest* request,
+                                       lbctl::v1::SetServerStateResponse* response) {
+  state = *request;
+  if (request->server() == "none") {
+    return {grpc::StatusCode::NOT_FOUND, "no server 'none'; there are: web-1, web-2"};
+  }
+  response->set_previous_state(lbctl::v1::SERVER_STATE_DRAIN);
+  response->mutable_server()->set_state(request->state());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::DrainServer(grpc::ServerContext*,
+                                    const lbctl::v1::DrainServerRequest* request,
+                                    lbctl::v1::DrainServerResponse* response) {
+  drain = *request;
+  response->set_is_drained(sessions_left == 0);
+  response->set_remaining_sessions(sessions_left);
+  response->mutable_server()->set_state(lbctl::v1::SERVER_STATE_DRAIN);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::SetServerAddress(grpc::ServerContext*,
+                                         const lbctl::v1::SetServerAddressRequest* request,
+                                         lbctl::v1::SetServerAddressResponse* response) {
+  address = *request;
+  response->set_previous_address("192.0.2.1");
+  response->set_previous_port(80);
+  response->mutable_server()->set_address(request->address());
+  response->mutable_server()->set_port(request->port());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::AddServer(grpc::ServerContext*, const lbctl::v1::AddServerRequest* request,
+                                  lbctl::v1::AddServerResponse* response) {
+  add = *request;
+  response->mutable_server()->set_weight(request->weight());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::RemoveServer(grpc::ServerContext*,
+                                     const lbctl::v1::RemoveServerRequest* request,
+                                     lbctl::v1::RemoveServerResponse*) {
+  remove = *request;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::ApplyPlan(grpc::ServerContext*, const lbctl::v1::ApplyPlanRequest* request,
+                                  lbctl::v1::ApplyPlanResponse* response) {
+  plan = *request;
+  lbctl::v1::ServerChange& change = *response->add_changes();
+  change.set_backend("web");
+  change.set_server("web-1");
+  change.set_weight_before(100);
+  change.set_weight_after(10);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::ListDrift(grpc::ServerContext*, const lbctl::v1::ListDriftRequest*,
+                                  lbctl::v1::ListDriftResponse* response) {
+  for (int i = 0; i < drifts; ++i) {
+    lbctl::v1::Drift& drift = *response->add_drifts();
+    drift.set_backend("web");
+    drift.set_server("web-1");
+    drift.set_field("weight");
+    drift.set_desired("10");
+    drift.set_actual("77");
+    drift.set_cause(lbctl::v1::DRIFT_CAUSE_FOREIGN_CHANGE);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::Reconcile(grpc::ServerContext*, const lbctl::v1::ReconcileRequest* request,
+                                  lbctl::v1::ReconcileResponse* response) {
+  reconcile = *request;
+  for (int i = 0; i < drifts; ++i) {
+    response->add_remaining()->set_backend("web");
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::WatchStats(grpc::ServerContext*,
+                                   const lbctl::v1::WatchStatsRequest* request,
+                                   grpc::ServerWriter<lbctl::v1::WatchStatsResponse>* writer) {
+  watch = *request;
+  lbctl::v1::WatchStatsResponse message;
+  message.set_is_heartbeat(true);
+  writer->Write(message);
+  message.set_is_heartbeat(false);
+  lbctl::v1::Backend& backend = *message.add_backends();
+  backend.set_name("web");
+  backend.add_servers()->set_name("web-1");
+  for (int i = 1; i <= 3; ++i) {
+    message.set_sequence(i);
+    writer->Write(message);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeLbctl::GetStatus(grpc::ServerContext*, const lbctl::v1::GetStatusRequest*,
+                                  lbctl::v1::GetStatusResponse* response) {
+  lbctl::v1::CapacityFollow& follow = *response->add_capacity_follows();
+  follow.set_backend("web");
+  follow.set_outcome(lbctl::v1::FOLLOW_OUTCOME_CAPACITY_MISSING);
+  follow.set_detail("web-2");
+  return grpc::Status::OK;
+}
+
 }  // namespace cloudscale::cli::testing

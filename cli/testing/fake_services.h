@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cloudscale/lbctl/v1/balancer_service.grpc.pb.h"
 #include "cloudscale/monitor/v1/monitor_service.grpc.pb.h"
 #include "cloudscale/predictor/v1/predictor_service.grpc.pb.h"
 #include "cloudscale/scaler/v1/scaler_service.grpc.pb.h"
@@ -87,6 +88,50 @@ class FakeSla : public sla::v1::SlaService::Service {
   std::vector<sla::v1::LatencyReport> reports;
   sla::v1::GetComplianceRequest last_compliance;
   sla::v1::GetComplianceSeriesRequest last_series;
+};
+
+// Two servers `web/web-1`, `web/web-2`; keeps the last request of each kind.
+class FakeLbctl : public lbctl::v1::BalancerService::Service {
+ public:
+  grpc::Status SetWeight(grpc::ServerContext*, const lbctl::v1::SetWeightRequest* request,
+                         lbctl::v1::SetWeightResponse* response) override;
+  // NOT_FOUND for `web/none`.
+  grpc::Status SetServerState(grpc::ServerContext*, const lbctl::v1::SetServerStateRequest* request,
+                              lbctl::v1::SetServerStateResponse* response) override;
+  // Leaves `sessions_left`.
+  grpc::Status DrainServer(grpc::ServerContext*, const lbctl::v1::DrainServerRequest* request,
+                           lbctl::v1::DrainServerResponse* response) override;
+  grpc::Status SetServerAddress(grpc::ServerContext*,
+                                const lbctl::v1::SetServerAddressRequest* request,
+                                lbctl::v1::SetServerAddressResponse* response) override;
+  grpc::Status AddServer(grpc::ServerContext*, const lbctl::v1::AddServerRequest* request,
+                         lbctl::v1::AddServerResponse* response) override;
+  grpc::Status RemoveServer(grpc::ServerContext*, const lbctl::v1::RemoveServerRequest* request,
+                            lbctl::v1::RemoveServerResponse* response) override;
+  grpc::Status ApplyPlan(grpc::ServerContext*, const lbctl::v1::ApplyPlanRequest* request,
+                         lbctl::v1::ApplyPlanResponse* response) override;
+  // `drifts` of them.
+  grpc::Status ListDrift(grpc::ServerContext*, const lbctl::v1::ListDriftRequest* request,
+                         lbctl::v1::ListDriftResponse* response) override;
+  grpc::Status Reconcile(grpc::ServerContext*, const lbctl::v1::ReconcileRequest* request,
+                         lbctl::v1::ReconcileResponse* response) override;
+  // A heartbeat and three messages, then it ends.
+  grpc::Status WatchStats(grpc::ServerContext*, const lbctl::v1::WatchStatsRequest* request,
+                          grpc::ServerWriter<lbctl::v1::WatchStatsResponse>* writer) override;
+  grpc::Status GetStatus(grpc::ServerContext*, const lbctl::v1::GetStatusRequest*,
+                         lbctl::v1::GetStatusResponse* response) override;
+
+  lbctl::v1::SetWeightRequest weight;
+  lbctl::v1::SetServerStateRequest state;
+  lbctl::v1::DrainServerRequest drain;
+  lbctl::v1::SetServerAddressRequest address;
+  lbctl::v1::AddServerRequest add;
+  lbctl::v1::RemoveServerRequest remove;
+  lbctl::v1::ApplyPlanRequest plan;
+  lbctl::v1::ReconcileRequest reconcile;
+  lbctl::v1::WatchStatsRequest watch;
+  int sessions_left = 0;
+  int drifts = 0;
 };
 
 }  // namespace cloudscale::cli::testing

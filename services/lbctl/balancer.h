@@ -63,6 +63,8 @@ struct ServerInfo {
 struct BackendInfo {
   std::string name;
   std::string algorithm;
+  // False when weights are known to be refused or without effect. The balancer may not tell before
+  // it was asked to set one; it then refuses.
   bool has_dynamic_weights = true;
   std::string status;               // the balancer's own word
   std::vector<ServerInfo> servers;  // in order of name
@@ -74,6 +76,12 @@ struct BalancerInfo {
   std::string epoch;
   std::optional<absl::Time> started_at;
   std::vector<std::string> capabilities;  // e.g. `dynamic_servers`; sorted
+};
+
+// All of a balancer at one instant, told by one process of it.
+struct BalancerState {
+  BalancerInfo info;
+  std::vector<BackendInfo> backends;  // in order of name
 };
 
 struct NewServer {
@@ -97,9 +105,9 @@ class Balancer {
  public:
   virtual ~Balancer() = default;
 
-  virtual absl::StatusOr<BalancerInfo> GetInfo() = 0;
-  // In order of name.
-  virtual absl::StatusOr<std::vector<BackendInfo>> ListBackends() = 0;
+  // While the balancer is reloaded, two processes may answer for a moment: what is told here is
+  // always of one of them, the one that `info.epoch` names.
+  virtual absl::StatusOr<BalancerState> Read() = 0;
 
   // 0 to kMaxWeight; 0 takes no new sessions. FAILED_PRECONDITION when the backend's algorithm
   // cannot.

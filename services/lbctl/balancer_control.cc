@@ -31,8 +31,9 @@ BalancerControl::BalancerControl(Balancer& balancer, std::map<ServerKey, std::st
     : balancer_(balancer), vm_uuids_(std::move(vm_uuids)) {}
 
 absl::Status BalancerControl::Read() {
-  CS_ASSIGN_OR_RETURN(info_, balancer_.GetInfo());
-  CS_ASSIGN_OR_RETURN(backends_, balancer_.ListBackends());
+  CS_ASSIGN_OR_RETURN(BalancerState state, balancer_.Read());
+  info_ = std::move(state.info);
+  backends_ = std::move(state.backends);
   return absl::OkStatus();
 }
 
@@ -167,6 +168,12 @@ DesiredServer& BalancerControl::Want(const ServerKey& key, const std::string& re
 absl::StatusOr<ServerChange> BalancerControl::SetWeight(const ServerKey& key, int weight,
                                                         const std::string& reason, absl::Time now,
                                                         bool validate_only) {
+  return SetWeightFor(WeightOwner::kOperator, key, weight, reason, now, validate_only);
+}
+
+absl::StatusOr<ServerChange> BalancerControl::SetWeightFor(WeightOwner owner, const ServerKey& key,
+                                                           int weight, const std::string& reason,
+                                                           absl::Time now, bool validate_only) {
   CS_RETURN_IF_ERROR(Read());
   CS_ASSIGN_OR_RETURN(const ServerInfo* server, Find(key));
   CS_RETURN_IF_ERROR(CheckRoom(key));
@@ -188,8 +195,10 @@ absl::StatusOr<ServerChange> BalancerControl::SetWeight(const ServerKey& key, in
     return Unverified(key, "weight", absl::StrCat(weight), absl::StrCat(server->weight));
   }
   change.after = *server;
-  Want(key, reason, now).weight = {.value = weight, .confirmed_epoch = info_.epoch};
-  changed_[key] = desired_[key];
+  DesiredServer& wanted = Want(key, reason, now);
+  wanted.weight = {.value = weight, .confirmed_epoch = info_.epoch};
+  wanted.follows_capacity = owner == WeightOwner::kCapacity;
+  changed_[key] = wanted;
   Poll(now).IgnoreError();  // done and verified; trouble with others is in the view
   return change;
 }
@@ -318,11 +327,12 @@ absl::Status BalancerControl::EndSessions(const ServerKey& key) {
 }
 
 absl::Status BalancerControl::ApplyWeights(const std::vector<WeightChange>& changes,
-                                           const std::string& reason, absl::Time now) {
+                                           const std::string& reason, absl::Time now,
+                                           WeightOwner owner) {
   const DesiredState before = desired_;
   for (size_t i = 0; i < changes.size(); ++i) {
     const absl::Status status =
-        SetWeight(changes[i].key, changes[i].after, reason, now, false).status();
+        SetWeightFor(owner, changes[i].key, changes[i].after, reason, now, false).status();
     if (status.ok()) {
       continue;
     }
@@ -341,6 +351,22 @@ absl::Status BalancerControl::ApplyWeights(const std::vector<WeightChange>& chan
     return WithContext(absl::StrCat("plan undone, ", changes[i].key.ToString()), status);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<WeightChange>> BalancerControl::ApplyPlan(const PlanOrder& order,
+                                                                     const std::string& reason,
+                                                                     absl::Time now,
+                                                                     bool validate_only) {
+  CS_RETURN_IF_ERROR(Poll(now));
+  const BackendInfo* backend = FindBackend(backends_, order.backend);
+  if (backend == nullptr) {
+    return Find({.backend = order.backend, .server = ""}).status();
+  }
+  CS_ASSIGN_OR_RETURN(const std::vector<WeightChange> changes, MakePlan(*backend, order));
+  if (!validate_only) {
+    CS_RETURN_IF_ERROR(ApplyWeights(changes, reason, now));
+  }
+  return changes;
 }
 
 absl::StatusOr<std::vector<ServerChange>> BalancerControl::ApplyDesired(const Scope& scope,

@@ -34,6 +34,9 @@ struct BalancerView {
   bool is_reset = false;  // counters started again since the poll before
 };
 
+// Who wants a weight.
+enum class WeightOwner { kOperator, kCapacity };
+
 struct ServerChange {
   ServerKey key;
   ServerInfo before;
@@ -82,7 +85,12 @@ class BalancerControl {
   // Sets the weights of a plan, all or none: when one is refused the others are set back and the
   // error is returned.
   absl::Status ApplyWeights(const std::vector<WeightChange>& changes, const std::string& reason,
-                            absl::Time now);
+                            absl::Time now, WeightOwner owner = WeightOwner::kOperator);
+
+  // Makes a plan from the balancer as it is now and sets its weights. NOT_FOUND names what exists.
+  absl::StatusOr<std::vector<WeightChange>> ApplyPlan(const PlanOrder& order,
+                                                      const std::string& reason, absl::Time now,
+                                                      bool validate_only);
 
   // Applies what is wanted again, also over foreign changes. Returns the commands given.
   absl::StatusOr<std::vector<ServerChange>> ApplyDesired(const Scope& scope, absl::Time now,
@@ -98,8 +106,11 @@ class BalancerControl {
   std::map<ServerKey, DesiredServer> TakeChanged() { return std::exchange(changed_, {}); }
 
  private:
-  // Reads balancer and server anew.
+  // Reads the balancer anew.
   absl::Status Read();
+  absl::StatusOr<ServerChange> SetWeightFor(WeightOwner owner, const ServerKey& key, int weight,
+                                            const std::string& reason, absl::Time now,
+                                            bool validate_only);
   absl::StatusOr<const ServerInfo*> Find(const ServerKey& key) const;
   absl::Status CheckRoom(const ServerKey& key) const;
   absl::Status Execute(const Command& command);

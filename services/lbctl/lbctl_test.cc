@@ -168,7 +168,7 @@ class BalancerControlTest : public ::testing::Test {
     return {web, fixed};
   }
   int Weight(const std::string& server) {
-    return FindServer(*fake_.ListBackends(), {"web", server})->weight;
+    return FindServer(fake_.Read()->backends, {"web", server})->weight;
   }
 
   SimClock clock_;

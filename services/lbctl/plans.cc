@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status/macros.h"
 #include "common/status/violations.h"
 
@@ -55,8 +56,12 @@ absl::StatusOr<std::vector<WeightChange>> PlanShiftAway(const BackendInfo& backe
     }
   }
   if (from == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("no server '", server, "' in backend '", backend.name, "'"));
+    std::vector<std::string> known;
+    for (const ServerInfo& other : backend.servers) {
+      known.push_back(other.name);
+    }
+    return absl::NotFoundError(absl::StrCat("no server '", server, "' in backend '", backend.name,
+                                            "'; there are: ", absl::StrJoin(known, ", ")));
   }
   if (!has_other) {
     return absl::FailedPreconditionError(absl::StrCat("no other server of backend '", backend.name,
@@ -107,6 +112,19 @@ absl::StatusOr<std::vector<WeightChange>> PlanProportional(
               changes);
   }
   return changes;
+}
+
+absl::StatusOr<std::vector<WeightChange>> MakePlan(const BackendInfo& backend,
+                                                   const PlanOrder& order) {
+  switch (order.kind) {
+    case PlanKind::kShiftAway:
+      return PlanShiftAway(backend, order.server, order.remaining_ratio);
+    case PlanKind::kBalance:
+      return PlanBalance(backend);
+    case PlanKind::kProportional:
+      return PlanProportional(backend, order.capacity_cores);
+  }
+  return absl::InvalidArgumentError("unknown plan");
 }
 
 }  // namespace cloudscale::lbctl

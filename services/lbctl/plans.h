@@ -39,6 +39,21 @@ struct WeightChange {
 [[nodiscard]] absl::StatusOr<std::vector<WeightChange>> PlanProportional(
     const BackendInfo& backend, const std::map<std::string, double>& capacity_cores);
 
+enum class PlanKind { kShiftAway, kBalance, kProportional };
+
+// A plan with what it needs.
+struct PlanOrder {
+  PlanKind kind = PlanKind::kBalance;
+  std::string backend;
+  std::string server;                            // kShiftAway
+  double remaining_ratio = 0.1;                  // kShiftAway
+  std::map<std::string, double> capacity_cores;  // kProportional
+};
+
+// One of the above. `order.backend` is `backend`.
+[[nodiscard]] absl::StatusOr<std::vector<WeightChange>> MakePlan(const BackendInfo& backend,
+                                                                 const PlanOrder& order);
+
 // Absolute weight for `percent` (0 to 100) of the initial one; above 0 never rounded to 0.
 [[nodiscard]] int WeightFromPercent(int initial_weight, double percent);
 

@@ -160,6 +160,7 @@ DesiredState AcceptActual(const DesiredState& desired, const std::vector<Backend
     DesiredServer& wanted = found.desired[drift.key];
     if (drift.field == "weight") {
       wanted.weight.reset();
+      wanted.follows_capacity = false;
     } else if (drift.field == "state") {
       wanted.state.reset();
     } else if (drift.field == "address") {

@@ -28,7 +28,8 @@ struct DesiredServer {
   std::optional<Wanted<NewServer>> presence;  // of a server that was added at run time
   std::string reason;
   absl::Time set_at = absl::UnixEpoch();
-  std::string vm_uuid;  // behind a server that was added; empty when not known
+  bool follows_capacity = false;  // the weight was set so, and not by an operator or a plan
+  std::string vm_uuid;            // behind a server that was added; empty when not known
 
   [[nodiscard]] bool is_empty() const { return !weight && !state && !endpoint && !presence; }
   friend bool operator==(const DesiredServer&, const DesiredServer&) = default;

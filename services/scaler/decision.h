@@ -81,6 +81,7 @@ enum class ReasonCode {
   kFailStatic = 32,
   kDonor = 33,
   kReserved = 34,
+  kLoadShifted = 36,
   kNoChange = 37,
 };
 

@@ -34,15 +34,15 @@ class BalancerConformanceTest : public ::testing::TestWithParam<MakeBalancerFixt
   BalancerConformanceTest() : fixture_(GetParam()()) {}
   Balancer& balancer() { return fixture_->balancer(); }
   ServerInfo Server(const ServerKey& key) {
-    const auto backends = balancer().ListBackends();
-    EXPECT_THAT(backends, cloudscale::testing::IsOk());
-    const ServerInfo* server = backends.ok() ? FindServer(*backends, key) : nullptr;
+    const auto state = balancer().Read();
+    EXPECT_THAT(state, cloudscale::testing::IsOk());
+    const ServerInfo* server = state.ok() ? FindServer(state->backends, key) : nullptr;
     EXPECT_NE(server, nullptr) << key.ToString();
     return server == nullptr ? ServerInfo() : *server;
   }
   bool Has(const ServerKey& key) {
-    const auto backends = balancer().ListBackends();
-    return backends.ok() && FindServer(*backends, key) != nullptr;
+    const auto state = balancer().Read();
+    return state.ok() && FindServer(state->backends, key) != nullptr;
   }
 
   std::unique_ptr<BalancerFixture> fixture_;
@@ -51,8 +51,9 @@ class BalancerConformanceTest : public ::testing::TestWithParam<MakeBalancerFixt
 };
 
 TEST_P(BalancerConformanceTest, ListsBackendsAndServersInOrder) {
-  const auto backends = balancer().ListBackends();
-  ASSERT_THAT(backends, cloudscale::testing::IsOk());
+  const auto state = balancer().Read();
+  ASSERT_THAT(state, cloudscale::testing::IsOk());
+  const std::vector<BackendInfo>* backends = &state->backends;
   ASSERT_THAT(*backends, ::testing::SizeIs(2));
   EXPECT_EQ((*backends)[0].name, "fixed");
   EXPECT_FALSE((*backends)[0].has_dynamic_weights);
@@ -146,23 +147,22 @@ TEST_P(BalancerConformanceTest, ServersAreAddedReadyAndRemovedFromMaint) {
 
 TEST_P(BalancerConformanceTest, ARestartIsANewEpochWithTheConfiguredState) {
   using cloudscale::testing::IsOk;
-  const auto before = balancer().GetInfo();
+  const auto before = balancer().Read();
   ASSERT_THAT(before, IsOk());
-  EXPECT_FALSE(before->epoch.empty());
-  EXPECT_EQ(balancer().GetInfo()->epoch, before->epoch);
+  EXPECT_FALSE(before->info.epoch.empty());
+  EXPECT_EQ(balancer().Read()->info.epoch, before->info.epoch);
   ASSERT_THAT(balancer().SetWeight(web1_, 5), IsOk());
   fixture_->Restart();
-  const auto after = balancer().GetInfo();
+  const auto after = balancer().Read();
   ASSERT_THAT(after, IsOk());
-  EXPECT_NE(after->epoch, before->epoch);
+  EXPECT_NE(after->info.epoch, before->info.epoch);
   EXPECT_EQ(Server(web1_).weight, 100);
 }
 
 TEST_P(BalancerConformanceTest, AnUnreachableBalancerIsUnavailable) {
   using cloudscale::testing::StatusIs;
   fixture_->Kill();
-  EXPECT_THAT(balancer().GetInfo(), StatusIs(absl::StatusCode::kUnavailable));
-  EXPECT_THAT(balancer().ListBackends(), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(balancer().Read(), StatusIs(absl::StatusCode::kUnavailable));
   EXPECT_THAT(balancer().SetWeight(web1_, 1), StatusIs(absl::StatusCode::kUnavailable));
 }
 

@@ -1,27 +1,28 @@
 #include "services/lbctl/main/lbctl_component.h"
 
 #include <atomic>
-#include <set>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/logging/log.h"
 #include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
+#include "services/lbctl/agent_answer.h"
 #include "services/lbctl/backends/fake/fake_balancer.h"
 #include "services/lbctl/backends/haproxy/haproxy_balancer.h"
+#include "services/lbctl/main/lbctl_config.h"
 #include "services/lbctl/rpc/balancer_service.h"
 #include "services/lbctl/rpc/lbctl_core.h"
+#include "services/lbctl/transport/agent_listener.h"
+#include "services/lbctl/transport/message_listener.h"
 
 namespace cloudscale::lbctl {
 namespace {
 
 constexpr size_t kMailbox = 1024;
-constexpr int kMaxServersPerBackend = 256;
-
-absl::Duration PollPeriodOf(const config::v1::LbctlConfig& config) {
-  return config.has_poll_period() ? rpc::FromProto(config.poll_period()) : absl::Seconds(1);
-}
 
 std::vector<FakeBalancer::BackendSpec> FakeBackendsOf(const config::v1::FakeBalancerConfig& fake) {
   std::vector<FakeBalancer::BackendSpec> specs;
@@ -41,16 +42,6 @@ std::vector<FakeBalancer::BackendSpec> FakeBackendsOf(const config::v1::FakeBala
     specs.push_back(std::move(web));
   }
   return specs;
-}
-
-LbctlCore::Options OptionsOf(const config::v1::LbctlConfig& config) {
-  LbctlCore::Options options;
-  options.state_path = config.state_path();
-  options.poll_period = PollPeriodOf(config);
-  for (const auto& mapping : config.servers()) {
-    options.vm_uuids[{mapping.backend(), mapping.server()}] = mapping.vm_uuid();
-  }
-  return options;
 }
 
 class LbctlComponent final : public rpc::Component {
@@ -78,6 +69,17 @@ class LbctlComponent final : public rpc::Component {
     return absl::OkStatus();
   }
 
+  void AddListeners(const config::v1::LbctlConfig& config) {
+    agent_ports_ = AgentPortsOf(config);
+    std::optional<MessageListener::Options> messages = MessagesOf(config);
+    if (messages) {
+      messages_.emplace(*socket_clock_, environment_.metrics, *std::move(messages),
+                        [this](const PlanOrder& order, const std::string& text) {
+                          return engine_.Post([this, order, text] { ApplyByMessage(order, text); });
+                        });
+    }
+  }
+
   absl::string_view name() const override { return "lbctl"; }
   std::vector<grpc::Service*> services() override { return {service_.get()}; }
   std::vector<std::string> service_names() const override {
@@ -91,12 +93,16 @@ class LbctlComponent final : public rpc::Component {
                     hub_->Beat(environment_.clock.MonoNow());
                   });
     is_running_ = true;
-    return absl::OkStatus();
+    return StartListeners();
   }
 
   void Stop() override {
     if (!is_running_.exchange(false)) {
       return;
+    }
+    agents_.Stop();
+    if (messages_) {
+      messages_->Stop();
     }
     hub_->Close();
     engine_.Stop();
@@ -108,73 +114,53 @@ class LbctlComponent final : public rpc::Component {
   }
 
  private:
+  absl::Status StartListeners() {
+    if (!agent_ports_.empty()) {
+      CS_RETURN_IF_ERROR(WithContext("agent_check", agents_.Start(agent_ports_)));
+      const std::vector<int> bound = agents_.bound_ports();
+      for (size_t i = 0; i < bound.size(); ++i) {
+        LogLine(LogLevel::kInfo, "agent_check_listens")
+            .Field("server",
+                   agent_ports_[i].key.server.empty() ? "by name" : agent_ports_[i].key.ToString())
+            .Field("port", bound[i]);
+      }
+    }
+    if (messages_) {
+      CS_RETURN_IF_ERROR(WithContext("messages", messages_->Start()));
+      LogLine(LogLevel::kInfo, "messages_listen").Field("port", messages_->bound_port());
+    }
+    return absl::OkStatus();
+  }
+
+  void ApplyByMessage(const PlanOrder& order, const std::string& text) {
+    const absl::Status status = core_->Do([&](BalancerControl& control) {
+      return control.ApplyPlan(order, absl::StrCat("message '", text, "'"), core_->Now(), false)
+          .status();
+    });
+    environment_.metrics.Count("cloudscale_lbctl_message_plans_total",
+                               {{"result", status.ok() ? "done" : "failed"}}, 1);
+    if (!status.ok()) {
+      LogLine(LogLevel::kWarning, "plan_by_message_failed")
+          .Field("text", text)
+          .Field("status", status);
+    }
+  }
+
   const rpc::Environment& environment_;
+  const std::unique_ptr<Clock> socket_clock_ = MakeRealClock();
   EngineThread engine_;
   const std::shared_ptr<BalancerServiceImpl::Hub> hub_;
   std::unique_ptr<LbctlCore> core_;
   std::unique_ptr<BalancerServiceImpl> service_;
+  std::vector<AgentListener::Port> agent_ports_;
+  AgentListener agents_{*socket_clock_, environment_.metrics, [this](const ServerKey& key) {
+                          return AgentAnswer(*core_->snapshot(), key);
+                        }};
+  std::optional<MessageListener> messages_;
   std::atomic<bool> is_running_ = false;
 };
 
-void ValidateFake(const config::v1::FakeBalancerConfig& fake, Violations& v) {
-  std::set<std::string> names;
-  for (int i = 0; i < fake.backends_size(); ++i) {
-    const auto& backend = fake.backends(i);
-    const std::string at = absl::StrCat("fake.backends[", i, "]");
-    RequireNotEmpty(v, absl::StrCat(at, ".name"), backend.name());
-    if (!names.insert(backend.name()).second) {
-      v.Add(absl::StrCat(at, ".name"), backend.name(), "each name once");
-    }
-    if (backend.servers_size() < 1 || backend.servers_size() > kMaxServersPerBackend) {
-      v.Add(absl::StrCat(at, ".servers"), absl::StrCat(backend.servers_size(), " servers"),
-            absl::StrCat("1 to ", kMaxServersPerBackend));
-    }
-    std::set<std::string> servers;
-    for (int s = 0; s < backend.servers_size(); ++s) {
-      if (backend.servers(s).empty() || !servers.insert(backend.servers(s)).second) {
-        v.Add(absl::StrCat(at, ".servers[", s, "]"), backend.servers(s),
-              "not empty, each name once");
-      }
-    }
-  }
-}
-
 }  // namespace
-
-void ValidateLbctlConfig(const config::v1::LbctlConfig& config, Violations* violations) {
-  Violations& v = *violations;
-  switch (config.backend_case()) {
-    case config::v1::LbctlConfig::kFake:
-      ValidateFake(config.fake(), v);
-      break;
-    case config::v1::LbctlConfig::kHaproxy:
-      RequireNotEmpty(v, "haproxy.socket_path", config.haproxy().socket_path());
-      if (config.haproxy().has_timeout()) {
-        RequireInRange(v, "haproxy.timeout",
-                       absl::ToDoubleSeconds(rpc::FromProto(config.haproxy().timeout())), 0.1,
-                       60.0);
-      }
-      break;
-    case config::v1::LbctlConfig::BACKEND_NOT_SET:
-      v.Add("backend", "", "one of fake, haproxy");
-      break;
-  }
-  if (config.has_poll_period()) {
-    RequireInRange(v, "poll_period", absl::ToDoubleSeconds(rpc::FromProto(config.poll_period())),
-                   0.1, 60.0);
-  }
-  std::set<ServerKey> mapped;
-  for (int i = 0; i < config.servers_size(); ++i) {
-    const auto& mapping = config.servers(i);
-    const std::string at = absl::StrCat("servers[", i, "]");
-    RequireNotEmpty(v, absl::StrCat(at, ".backend"), mapping.backend());
-    RequireNotEmpty(v, absl::StrCat(at, ".server"), mapping.server());
-    RequireNotEmpty(v, absl::StrCat(at, ".vm_uuid"), mapping.vm_uuid());
-    if (!mapped.insert({mapping.backend(), mapping.server()}).second) {
-      v.Add(at, absl::StrCat(mapping.backend(), "/", mapping.server()), "each server once");
-    }
-  }
-}
 
 absl::StatusOr<std::unique_ptr<rpc::Component>> MakeLbctlComponent(
     const config::v1::LbctlConfig& config, const rpc::Environment& environment) {
@@ -200,6 +186,7 @@ absl::StatusOr<std::unique_ptr<rpc::Component>> MakeLbctlComponent(
     const rpc::Environment& environment) {
   auto component = std::make_unique<LbctlComponent>(config, environment);
   CS_RETURN_IF_ERROR(component->Open(config, std::move(balancer)));
+  component->AddListeners(config);
   return component;
 }
 

@@ -22,6 +22,7 @@ using rpc::ToProto;
 namespace {
 
 constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(60);
+constexpr absl::Duration kDefaultCapacityTimeToLive = absl::Seconds(30);
 
 template <typename Request>
 ServerKey KeyOf(const Request& request) {
@@ -167,24 +168,19 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::ApplyPlan(Context* context,
   return Change(
       context, FaultsOf(*request), request, response,
       [this, request, response](BalancerControl& control) -> absl::Status {
-        CS_RETURN_IF_ERROR(control.Poll(core_.Now()));
-        const auto view = control.view();
-        const BackendInfo* backend = FindBackend(view->backends, request->backend());
-        if (backend == nullptr) {
-          return absl::NotFoundError(absl::StrCat("no backend '", request->backend(), "'"));
+        PlanOrder order{
+            .kind = request->plan() == v1::PLAN_SHIFT_AWAY ? PlanKind::kShiftAway
+                    : request->plan() == v1::PLAN_BALANCE  ? PlanKind::kBalance
+                                                           : PlanKind::kProportional,
+            .backend = request->backend(),
+            .server = request->server(),
+            .capacity_cores = {request->capacity_cores().begin(), request->capacity_cores().end()}};
+        if (request->has_remaining_ratio()) {
+          order.remaining_ratio = request->remaining_ratio();
         }
-        const std::map<std::string, double> capacity(request->capacity_cores().begin(),
-                                                     request->capacity_cores().end());
         CS_ASSIGN_OR_RETURN(
             const std::vector<WeightChange> changes,
-            request->plan() == v1::PLAN_SHIFT_AWAY
-                ? PlanShiftAway(*backend, request->server(),
-                                request->has_remaining_ratio() ? request->remaining_ratio() : 0.1)
-            : request->plan() == v1::PLAN_BALANCE ? PlanBalance(*backend)
-                                                  : PlanProportional(*backend, capacity));
-        if (!request->validate_only()) {
-          CS_RETURN_IF_ERROR(control.ApplyWeights(changes, request->reason(), core_.Now()));
-        }
+            control.ApplyPlan(order, request->reason(), core_.Now(), request->validate_only()));
         for (const WeightChange& change : changes) {
           *response->add_changes() = ToWire(change);
         }
@@ -296,6 +292,41 @@ void BalancerServiceImpl::StartDrain(const v1::DrainServerRequest* request,
              }
              reactor->Finish(rpc::ToGrpcStatus(answer));
            }});
+}
+
+BalancerServiceImpl::Reactor* BalancerServiceImpl::ReportCapacity(
+    Context* context, const v1::ReportCapacityRequest* request,
+    v1::ReportCapacityResponse* response) {
+  const Violations violations = FaultsOf(*request);
+  if (!violations.empty()) {
+    return Answer(context, violations.ToStatus());
+  }
+  return AnswerOnEngine(context, engine_, [this, request, response]() -> absl::Status {
+    std::vector<VmCapacity> vms;
+    vms.reserve(static_cast<size_t>(request->vms_size()));
+    for (const v1::VmCapacity& vm : request->vms()) {
+      vms.push_back({.vm_uuid = vm.vm_uuid(),
+                     .granted_cores = vm.granted_cores(),
+                     .coming_cores =
+                         vm.has_coming_cores() ? std::optional(vm.coming_cores()) : std::nullopt});
+    }
+    CS_ASSIGN_OR_RETURN(
+        const LbctlCore::CapacityAnswer answer,
+        core_.ReportCapacity(request->host_id(), vms,
+                             request->has_time_to_live() ? FromProto(request->time_to_live())
+                                                         : kDefaultCapacityTimeToLive));
+    for (const std::string& uuid : answer.followed_vm_uuids) {
+      response->add_followed_vm_uuids(uuid);
+    }
+    for (const WeightChange& change : answer.changes) {
+      *response->add_changes() = ToWire(change);
+    }
+    const auto follows = core_.follows();
+    for (const std::string& backend : answer.backends) {
+      *response->add_follows() = ToWire(backend, follows->at(backend));
+    }
+    return absl::OkStatus();
+  });
 }
 
 }  // namespace cloudscale::lbctl

@@ -48,6 +48,8 @@ class BalancerServiceImpl final : public v1::BalancerService::CallbackService {
   Reactor* ApplyPlan(Context*, const v1::ApplyPlanRequest*, v1::ApplyPlanResponse*) override;
   Reactor* ListDrift(Context*, const v1::ListDriftRequest*, v1::ListDriftResponse*) override;
   Reactor* Reconcile(Context*, const v1::ReconcileRequest*, v1::ReconcileResponse*) override;
+  Reactor* ReportCapacity(Context*, const v1::ReportCapacityRequest*,
+                          v1::ReportCapacityResponse*) override;
 
  private:
   // A changing call: at most once per request_id, on the engine's thread.

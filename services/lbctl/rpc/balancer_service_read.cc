@@ -88,6 +88,9 @@ BalancerServiceImpl::Reactor* BalancerServiceImpl::GetStatus(Context* context,
   response->set_drift_count(static_cast<int64_t>(view->drifts.size()));
   response->mutable_capabilities()->Assign(view->info.capabilities.begin(),
                                            view->info.capabilities.end());
+  for (const auto& [backend, state] : *core_.follows()) {
+    *response->add_capacity_follows() = ToWire(backend, state);
+  }
   return Answer(context, absl::OkStatus());
 }
 

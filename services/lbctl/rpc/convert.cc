@@ -116,6 +116,17 @@ v1::Drift ToWire(const NoticedDrift& in) {
   return out;
 }
 
+v1::CapacityFollow ToWire(const std::string& backend, const FollowState& in) {
+  v1::CapacityFollow out;
+  out.set_backend(backend);
+  out.set_outcome(static_cast<v1::FollowOutcome>(in.outcome));
+  out.set_detail(in.detail);
+  if (in.changed_at) {
+    *out.mutable_changed_at() = ToProto(*in.changed_at);
+  }
+  return out;
+}
+
 v1::ServerChange ToWire(const WeightChange& in) {
   v1::ServerChange out;
   out.set_backend(in.key.backend);

@@ -4,6 +4,7 @@
 
 #include "cloudscale/lbctl/v1/balancer.pb.h"
 #include "services/lbctl/balancer_control.h"
+#include "services/lbctl/capacity_follower.h"
 #include "services/lbctl/plans.h"
 
 namespace cloudscale::lbctl {
@@ -14,6 +15,7 @@ namespace cloudscale::lbctl {
                                 const ServerInfo& server);
 [[nodiscard]] v1::Backend ToWire(const BalancerView& view, const BackendInfo& backend);
 [[nodiscard]] v1::Drift ToWire(const NoticedDrift& drift);
+[[nodiscard]] v1::CapacityFollow ToWire(const std::string& backend, const FollowState& state);
 [[nodiscard]] v1::ServerChange ToWire(const WeightChange& change);
 [[nodiscard]] v1::ServerChange ToWire(const ServerChange& change);
 

@@ -20,6 +20,10 @@ constexpr char kSchema[] =
     "added_address BLOB, added_port INTEGER, added_weight INTEGER, added_checked INTEGER, "
     "added_epoch BLOB, reason BLOB, set_at INTEGER, vm BLOB, PRIMARY KEY(backend, server));";
 
+// Since version 3.
+constexpr char kAddFollowsCapacity[] =
+    "ALTER TABLE desired ADD COLUMN follows_capacity INTEGER NOT NULL DEFAULT 0;";
+
 bool IsSet(const Value& value) { return !std::holds_alternative<std::monostate>(value); }
 
 Row RowOf(const ServerKey& key, const DesiredServer& d) {
@@ -43,7 +47,8 @@ Row RowOf(const ServerKey& key, const DesiredServer& d) {
           epoch(d.presence),
           d.reason,
           absl::ToUnixNanos(d.set_at),
-          d.vm_uuid};
+          d.vm_uuid,
+          int64_t{d.follows_capacity ? 1 : 0}};
 }
 
 DesiredServer FromRow(const ServerKey& key, const Row& row) {
@@ -69,14 +74,16 @@ DesiredServer FromRow(const ServerKey& key, const Row& row) {
   d.reason = TextOf(row[14]);
   d.set_at = absl::FromUnixNanos(IntOf(row[15]));
   d.vm_uuid = TextOf(row[16]);
+  d.follows_capacity = IntOf(row[17]) != 0;
   return d;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DesiredStore>> DesiredStore::Open(const std::string& path) {
-  CS_ASSIGN_OR_RETURN(auto database,
-                      sqlite::Database::Open(path, {kSchema, rpc::RequestLog::kSchema}));
+  CS_ASSIGN_OR_RETURN(
+      auto database,
+      sqlite::Database::Open(path, {kSchema, rpc::RequestLog::kSchema, kAddFollowsCapacity}));
   return std::unique_ptr<DesiredStore>(new DesiredStore(std::move(database)));
 }
 
@@ -101,7 +108,7 @@ absl::Status DesiredStore::Save(const std::map<ServerKey, DesiredServer>& change
                                               {key.backend, key.server}));
       } else {
         CS_RETURN_IF_ERROR(database_->Execute(
-            "INSERT OR REPLACE INTO desired VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO desired VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             RowOf(key, wanted)));
       }
     }

@@ -21,8 +21,15 @@ LbctlCore::LbctlCore(Options options, std::unique_ptr<Balancer> balancer,
       environment_(environment),
       balancer_(std::move(balancer)),
       control_(*balancer_, options_.vm_uuids),
+      follower_(options_.follows),
       next_poll_(environment.clock.MonoNow()),
-      snapshot_(control_.view()) {}
+      snapshot_(control_.view()) {
+  auto follows = std::make_shared<Follows>();
+  for (const auto& [backend, policy] : options_.follows) {
+    (*follows)[backend].detail = "no report yet";
+  }
+  follows_ = std::move(follows);
+}
 
 absl::StatusOr<std::unique_ptr<LbctlCore>> LbctlCore::Open(Options options,
                                                            std::unique_ptr<Balancer> balancer,
@@ -57,6 +64,12 @@ void LbctlCore::Tick() {
                                {{"outcome", status.ok() ? "ok" : "failed"}}, 1);
     environment_.metrics.Set("cloudscale_lbctl_drifts", {},
                              static_cast<double>(control_.view()->drifts.size()));
+    environment_.metrics.Set("cloudscale_lbctl_up", {}, status.ok() ? 1 : 0);
+    std::set<std::string> followed;
+    for (const auto& [backend, policy] : options_.follows) {
+      followed.insert(backend);
+    }
+    Follow(followed, nullptr);
     if (status.ok() && on_polled_) {
       on_polled_(*control_.view());
     }
@@ -89,6 +102,99 @@ absl::Status LbctlCore::Publish() {
 std::shared_ptr<const BalancerView> LbctlCore::snapshot() const {
   MutexLock lock(&mutex_);
   return snapshot_;
+}
+
+absl::StatusOr<LbctlCore::CapacityAnswer> LbctlCore::ReportCapacity(
+    const std::string& host_id, const std::vector<VmCapacity>& vms, absl::Duration time_to_live) {
+  const absl::Status taken =
+      capacity_.Report(host_id, vms, time_to_live, environment_.clock.MonoNow());
+  environment_.metrics.Count("cloudscale_lbctl_capacity_reports_total",
+                             {{"result", taken.ok() ? "taken" : "refused"}}, 1);
+  CS_RETURN_IF_ERROR(taken);
+  std::map<std::string, std::set<std::string>> backends_of_vm;
+  for (const auto& [key, uuid] : control_.view()->vm_uuids) {
+    if (options_.follows.contains(key.backend)) {
+      backends_of_vm[uuid].insert(key.backend);
+    }
+  }
+  CapacityAnswer answer;
+  std::set<std::string> backends;
+  for (const VmCapacity& vm : vms) {
+    const auto known = backends_of_vm.find(vm.vm_uuid);
+    if (known != backends_of_vm.end()) {
+      answer.followed_vm_uuids.push_back(vm.vm_uuid);
+      backends.insert(known->second.begin(), known->second.end());
+    }
+  }
+  Follow(backends, &answer.changes);
+  answer.backends.assign(backends.begin(), backends.end());
+  return answer;
+}
+
+void LbctlCore::Follow(const std::set<std::string>& backends, std::vector<WeightChange>* changes) {
+  if (backends.empty()) {
+    return;
+  }
+  auto next = std::make_shared<Follows>(*follows());
+  for (const std::string& backend : backends) {
+    FollowOne(backend, next->at(backend), changes);
+  }
+  std::map<FollowOutcome, int> counts;
+  for (const auto& [backend, state] : *next) {
+    ++counts[state.outcome];
+  }
+  for (int i = static_cast<int>(FollowOutcome::kChanged);
+       i <= static_cast<int>(FollowOutcome::kBalancerFailed); ++i) {
+    const auto outcome = static_cast<FollowOutcome>(i);
+    environment_.metrics.Set("cloudscale_lbctl_followed_backends",
+                             {{"outcome", std::string(NameOf(outcome))}}, counts[outcome]);
+  }
+  environment_.metrics.Set("cloudscale_lbctl_capacity_hosts", {},
+                           static_cast<double>(capacity_.host_count(environment_.clock.MonoNow())));
+  MutexLock lock(&mutex_);
+  follows_ = std::move(next);
+}
+
+void LbctlCore::FollowOne(const std::string& backend, FollowState& state,
+                          std::vector<WeightChange>* changes) {
+  const MonoTime now = environment_.clock.MonoNow();
+  const auto judge = [&] {
+    return follower_.Judge(
+        backend, *control_.view(),
+        [&](const std::string& uuid) { return capacity_.UsableCores(uuid, now); }, now);
+  };
+  CapacityFollower::Verdict verdict = judge();
+  if (verdict.outcome == FollowOutcome::kChanged) {
+    control_.Poll(Now()).IgnoreError();  // judged by its view
+    verdict = judge();
+  }
+  if (verdict.outcome == FollowOutcome::kChanged) {
+    const absl::Status applied = control_.ApplyWeights(verdict.changes, "follows granted capacity",
+                                                       Now(), WeightOwner::kCapacity);
+    follower_.OnTried(backend, now);
+    environment_.metrics.Count("cloudscale_lbctl_follow_changes_total",
+                               {{"result", applied.ok() ? "done" : "failed"}}, 1);
+    LogLine(applied.ok() ? LogLevel::kInfo : LogLevel::kWarning, "weights_follow_capacity")
+        .Field("backend", backend)
+        .Field("changes", verdict.changes.size())
+        .Field("status", applied);
+    Publish().IgnoreError();  // counted there
+    if (applied.ok()) {
+      state.changed_at = Now();
+      if (changes != nullptr) {
+        changes->insert(changes->end(), verdict.changes.begin(), verdict.changes.end());
+      }
+    } else {
+      verdict = {FollowOutcome::kBalancerFailed, std::string(applied.message()), {}};
+    }
+  }
+  state.outcome = verdict.outcome;
+  state.detail = std::move(verdict.detail);
+}
+
+std::shared_ptr<const LbctlCore::Follows> LbctlCore::follows() const {
+  MutexLock lock(&mutex_);
+  return follows_;
 }
 
 void LbctlCore::CheckDrains() {

@@ -5,7 +5,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +16,8 @@
 #include "common/rpc/serving/request_log.h"
 #include "common/sync/mutex.h"
 #include "services/lbctl/balancer_control.h"
+#include "services/lbctl/capacity_book.h"
+#include "services/lbctl/capacity_follower.h"
 #include "services/lbctl/rpc/desired_store.h"
 
 namespace cloudscale::lbctl {
@@ -31,13 +35,23 @@ struct Drain {
 };
 
 // The control with its store and the drains under way: what the engine thread works on.
-// Thread safety: `snapshot` from any thread; the rest confined to the engine thread after `Open`.
+// Thread safety: `snapshot` and `follows` from any thread; the rest confined to the engine thread
+// after `Open`.
 class LbctlCore {
  public:
   struct Options {
     std::string state_path;
     absl::Duration poll_period = absl::Seconds(1);
     std::map<ServerKey, std::string> vm_uuids;
+    std::map<std::string, FollowPolicy> follows;  // by backend
+  };
+  using Follows = std::map<std::string, FollowState>;
+
+  // What a report of capacity led to.
+  struct CapacityAnswer {
+    std::vector<std::string> followed_vm_uuids;  // of the report, in order
+    std::vector<WeightChange> changes;
+    std::vector<std::string> backends;  // followed ones with a VM of the report, in order
   };
   using OnPolled = std::function<void(const BalancerView&)>;
 
@@ -55,12 +69,20 @@ class LbctlCore {
   // Runs a change, then saves and publishes what it changed.
   absl::Status Do(const std::function<absl::Status(BalancerControl&)>& change);
 
+  // Takes a report in and lets weights follow it. Trouble with the balancer is in the state of the
+  // backend and no error: the report is kept and tried again. Errors: those of `CapacityBook`.
+  absl::StatusOr<CapacityAnswer> ReportCapacity(const std::string& host_id,
+                                                const std::vector<VmCapacity>& vms,
+                                                absl::Duration time_to_live);
+
   // The server must be draining already.
   void WaitForDrain(Drain drain) { drains_.push_back(std::move(drain)); }
   // Answers all drains with UNAVAILABLE.
   void EndDrains();
 
   [[nodiscard]] std::shared_ptr<const BalancerView> snapshot() const;
+  [[nodiscard]] std::shared_ptr<const Follows> follows() const;
+  [[nodiscard]] MetricSink& metrics() const { return environment_.metrics; }
   [[nodiscard]] absl::Time Now() const { return environment_.clock.WallNow(); }
   [[nodiscard]] Clock& clock() const { return environment_.clock; }
   [[nodiscard]] rpc::RequestLog& requests() { return *requests_; }
@@ -69,6 +91,9 @@ class LbctlCore {
   LbctlCore(Options options, std::unique_ptr<Balancer> balancer,
             const rpc::Environment& environment);
   absl::Status Publish();
+  void Follow(const std::set<std::string>& backends, std::vector<WeightChange>* changes);
+  void FollowOne(const std::string& backend, FollowState& state,
+                 std::vector<WeightChange>* changes);
   void CheckDrains();
   bool CheckDrain(Drain& drain);
 
@@ -80,9 +105,12 @@ class LbctlCore {
   std::optional<rpc::RequestLog> requests_;
   OnPolled on_polled_;
   std::list<Drain> drains_;
+  CapacityBook capacity_;
+  CapacityFollower follower_;
   MonoTime next_poll_;
   mutable Mutex mutex_;
   std::shared_ptr<const BalancerView> snapshot_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const Follows> follows_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace cloudscale::lbctl

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "common/rpc/serving/pagination.h"
@@ -12,6 +13,11 @@
 
 namespace cloudscale::lbctl {
 namespace {
+
+constexpr size_t kMaxHostId = 253;
+constexpr size_t kMaxVmUuid = 64;
+constexpr int kMaxReportedVms = 10'000;
+constexpr double kMaxCores = 100'000;
 
 using rpc::FromProto;
 using rpc::RequireReason;
@@ -38,6 +44,12 @@ void RequireServer(const Request& request, Violations& v) {
 void RequireAddress(Violations& v, const std::string& address) {
   if (NormalAddress(address).empty()) {
     v.Add("address", address, "an IPv4 or IPv6 address");
+  }
+}
+
+void RequireCores(Violations& v, absl::string_view field, double cores) {
+  if (!(cores > 0.0) || cores > kMaxCores) {
+    v.Add(field, absl::StrCat(cores), absl::StrCat("above 0, at most ", kMaxCores));
   }
 }
 
@@ -108,8 +120,8 @@ void Check(const v1::AddServerRequest& request, Violations& v) {
   if (request.weight() != 0) {
     RequireInRange(v, "weight", request.weight(), 1, kMaxWeight);
   }
-  if (request.vm_uuid().size() > 64) {
-    v.Add("vm_uuid", request.vm_uuid(), "at most 64 characters");
+  if (request.vm_uuid().size() > kMaxVmUuid) {
+    v.Add("vm_uuid", request.vm_uuid(), absl::StrCat("at most ", kMaxVmUuid, " characters"));
   }
   RequireUuid(v, "request_id", request.request_id());
 }
@@ -151,6 +163,35 @@ void Check(const v1::ReconcileRequest& request, Violations& v) {
           "RECONCILE_CHOICE_APPLY_DESIRED or RECONCILE_CHOICE_ACCEPT_ACTUAL");
   }
   RequireUuid(v, "request_id", request.request_id());
+}
+
+void Check(const v1::ReportCapacityRequest& request, Violations& v) {
+  if (request.host_id().empty() || request.host_id().size() > kMaxHostId) {
+    v.Add("host_id", request.host_id(), absl::StrCat("1 to ", kMaxHostId, " characters"));
+  }
+  if (request.vms_size() > kMaxReportedVms) {
+    v.Add("vms", absl::StrCat(request.vms_size(), " VMs"),
+          absl::StrCat("at most ", kMaxReportedVms));
+    return;
+  }
+  std::set<absl::string_view> seen;
+  for (int i = 0; i < request.vms_size(); ++i) {
+    const v1::VmCapacity& vm = request.vms(i);
+    const std::string at = absl::StrCat("vms[", i, "]");
+    if (vm.vm_uuid().empty() || vm.vm_uuid().size() > kMaxVmUuid) {
+      v.Add(absl::StrCat(at, ".vm_uuid"), vm.vm_uuid(),
+            absl::StrCat("1 to ", kMaxVmUuid, " characters"));
+    } else if (!seen.insert(vm.vm_uuid()).second) {
+      v.Add(absl::StrCat(at, ".vm_uuid"), vm.vm_uuid(), "each VM once");
+    }
+    RequireCores(v, absl::StrCat(at, ".granted_cores"), vm.granted_cores());
+    if (vm.has_coming_cores()) {
+      RequireCores(v, absl::StrCat(at, ".coming_cores"), vm.coming_cores());
+    }
+  }
+  if (request.has_time_to_live()) {
+    RequireSeconds(v, "time_to_live", request.time_to_live(), 1, 3600);
+  }
 }
 
 }  // namespace cloudscale::lbctl

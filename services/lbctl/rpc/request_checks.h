@@ -18,6 +18,7 @@ void Check(const v1::RemoveServerRequest& request, Violations& violations);
 void Check(const v1::WatchStatsRequest& request, Violations& violations);
 void Check(const v1::ApplyPlanRequest& request, Violations& violations);
 void Check(const v1::ReconcileRequest& request, Violations& violations);
+void Check(const v1::ReportCapacityRequest& request, Violations& violations);
 
 // All faults of one request.
 template <typename Request>

@@ -1,5 +1,7 @@
 #include "services/scaler/main/scaler_component.h"
 
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include "common/random/rng.h"
 #include "common/rpc/time_conversion.h"
 #include "common/status/macros.h"
+#include "services/scaler/clients/capacity_client.h"
 #include "services/scaler/clients/observation_client.h"
 #include "services/scaler/clients/retrain_client.h"
 #include "services/scaler/journal/sqlite_journal.h"
@@ -45,6 +48,19 @@ class ScalerComponent final : public rpc::Component {
         retrains_(Rng(env.seed).Fork("scaler/retrain"), config.predictor_address(),
                   DurationOr(config.client().has_deadline(), config.client().deadline(),
                              absl::Seconds(5))),
+        capacity_(
+            env.clock, env.metrics,
+            Backoff(Rng(env.seed).Fork("scaler/lbctl"),
+                    {.initial = DurationOr(config.client().has_backoff_min(),
+                                           config.client().backoff_min(), absl::Milliseconds(200)),
+                     .max = DurationOr(config.client().has_backoff_max(),
+                                       config.client().backoff_max(), absl::Seconds(10))}),
+            CapacityOptionsOf(config),
+            [this](int64_t number, std::set<std::string> followed) {
+              OnCapacityAnswer(number, std::move(followed));
+            }),
+        capacity_time_to_live_(CapacityOptionsOf(config).time_to_live),
+        lbctl_address_(config.lbctl_address()),
         scaler_(runtime_),
         migration_(runtime_),
         reservation_(runtime_) {}
@@ -54,8 +70,12 @@ class ScalerComponent final : public rpc::Component {
                         std::unique_ptr<hypervisor::VmActuator> actuator) {
     ScalerCore::Sinks sinks = runtime_.MakeSinks();
     sinks.retrain = [this](const RetrainRequest& request) { retrains_.Ask(request); };
+    if (!lbctl_address_.empty()) {
+      sinks.capacity = [this](CapacityReport report) { capacity_.Report(std::move(report)); };
+    }
     sinks.links = [this] {
-      return std::vector<cloudscale::common::v1::LinkState>{observations_.link(), retrains_.link()};
+      return std::vector<cloudscale::common::v1::LinkState>{observations_.link(), retrains_.link(),
+                                                            capacity_.link()};
     };
     CS_ASSIGN_OR_RETURN(
         core_, ScalerCore::Create(std::move(config), std::move(journal), std::move(actuator),
@@ -76,12 +96,16 @@ class ScalerComponent final : public rpc::Component {
     if (!predictor_address_.empty()) {
       retrains_.Start(env_.channel(predictor_address_));
     }
+    if (!lbctl_address_.empty()) {
+      capacity_.Start(env_.channel(lbctl_address_));
+    }
     return absl::OkStatus();
   }
 
   void Stop() override {
     observations_.Stop();
     retrains_.Stop();
+    capacity_.Stop();
     runtime_.Stop();
   }
 
@@ -100,6 +124,20 @@ class ScalerComponent final : public rpc::Component {
   }
 
  private:
+  // A mailbox that is full loses the answer; the shrinks that wait for it then wait the bound.
+  void OnCapacityAnswer(int64_t number, std::set<std::string> followed) {
+    const MonoTime until = env_.clock.MonoNow() + capacity_time_to_live_;
+    const bool is_posted =
+        runtime_.Post([number, followed = std::move(followed), until](ScalerCore* core) mutable {
+          if (core != nullptr) {
+            core->OnCapacityAnswer(number, std::move(followed), until);
+          }
+        });
+    if (!is_posted) {
+      env_.metrics.Count("cloudscale_scaler_capacity_answers_lost_total", {}, 1);
+    }
+  }
+
   const rpc::Environment env_;
   const absl::Duration silence_;
   const std::string monitor_address_;
@@ -108,6 +146,9 @@ class ScalerComponent final : public rpc::Component {
   Runtime runtime_;
   ObservationClient observations_;
   RetrainClient retrains_;
+  CapacityClient capacity_;
+  const absl::Duration capacity_time_to_live_;
+  const std::string lbctl_address_;
   ScalerHandlers scaler_;
   MigrationHandlers migration_;
   ReservationHandlers reservation_;

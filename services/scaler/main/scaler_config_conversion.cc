@@ -1,5 +1,7 @@
 #include "services/scaler/main/scaler_config_conversion.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/rpc/component.h"
 #include "common/rpc/time_conversion.h"
@@ -7,6 +9,9 @@
 
 namespace cloudscale::scaler {
 namespace {
+
+// A report outlives this many steps without a new one.
+constexpr int kReportSteps = 3;
 
 template <typename Source>
 void TakeDuration(bool has, const Source& source, absl::Duration* target) {
@@ -93,7 +98,31 @@ void RefuseUnread(const config::v1::ScalerConfig& in, Violations& violations) {
   refuse(in.limits().has_action_timeout(), "limits.action_timeout");
 }
 
+void TakeCapacityReport(const config::v1::CapacityReportConfig& in, ScalerCore::Config* out,
+                        Violations& violations) {
+  TakeDuration(in.has_shrink_wait(), in.shrink_wait(), &out->shrink_wait);
+  RequireInRange(violations, "capacity_report.shrink_wait", absl::ToDoubleSeconds(out->shrink_wait),
+                 0, 60);
+  if (in.has_time_to_live()) {
+    RequireInRange(violations, "capacity_report.time_to_live",
+                   absl::ToDoubleSeconds(rpc::FromProto(in.time_to_live())), 1, 3600);
+  }
+}
+
 }  // namespace
+
+CapacityClient::Options CapacityOptionsOf(const config::v1::ScalerConfig& in) {
+  absl::Duration step = ScalerConfig().step;
+  TakeDuration(in.has_step(), in.step(), &step);
+  CapacityClient::Options out;
+  out.host_id = in.host_id();
+  out.address = in.lbctl_address();
+  TakeDuration(in.client().has_deadline(), in.client().deadline(), &out.deadline);
+  out.time_to_live = std::min(std::max(kReportSteps * step, absl::Seconds(30)), absl::Hours(1));
+  TakeDuration(in.capacity_report().has_time_to_live(), in.capacity_report().time_to_live(),
+               &out.time_to_live);
+  return out;
+}
 
 ScalerCore::Config ConfigFromProto(const config::v1::ScalerConfig& in, Violations& violations) {
   ScalerCore::Config out;
@@ -105,6 +134,7 @@ ScalerCore::Config ConfigFromProto(const config::v1::ScalerConfig& in, Violation
     violations.Add("journal_path", "", "a file; without it a restart forgets original sizes");
   }
   RefuseUnread(in, violations);
+  TakeCapacityReport(in.capacity_report(), &out, violations);
   if (in.mode() != v1::MODE_UNSPECIFIED) {
     if (v1::Mode_IsValid(in.mode())) {
       out.base.host_mode = static_cast<Mode>(in.mode());

@@ -83,8 +83,11 @@ void ScalerCore::Tell(const ActionRecord& record) {
 }
 
 absl::StatusOr<ActionRecord> ScalerCore::Carry(const ActionOrder& order) {
-  absl::StatusOr<ActionRecord> done = executor_->Execute(order, /*acting_allowed=*/true);
   const std::optional<Resource> resource = ResourceOf(order.kind);
+  if (resource == Resource::kCpu) {
+    gate_.Withdraw(order.vm_uuid);  // a shrink that waits was decided before this
+  }
+  absl::StatusOr<ActionRecord> done = executor_->Execute(order, /*acting_allowed=*/true);
   const MonoTime now = clock_.MonoNow();
   if (!done.ok()) {
     ++failed_action_count_;
@@ -116,6 +119,9 @@ absl::StatusOr<ActionRecord> ScalerCore::Carry(const ActionOrder& order) {
   const bool is_done = done->state == ActionState::kSucceeded;
   failed_action_count_ += is_done ? 0 : 1;
   metrics_.Count("cloudscale_scaler_actions_total", {{"result", is_done ? "done" : "failed"}}, 1);
+  if (is_done && resource == Resource::kCpu) {
+    set_since_sample_[order.vm_uuid] = done->observed;
+  }
   if (resource) {
     engine_.OnActionEnded(
         {order.vm_uuid, *resource,

@@ -19,6 +19,7 @@ v1::PauseState PauseOf(const v1::Policy& policy) { return policy.pause(); }
 }  // namespace
 
 void ScalerCore::PoliciesChanged() {
+  gate_.WithdrawAll();  // decided under the old ones
   engine_.SetPolicies(policies_->set());
   PublishSnapshot();
 }

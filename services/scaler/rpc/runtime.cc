@@ -1,5 +1,6 @@
 #include "services/scaler/rpc/runtime.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace cloudscale::scaler {
@@ -93,9 +94,17 @@ std::optional<MonoTime> Runtime::last_observation() const {
   return last_observation_;
 }
 
+absl::Duration Runtime::Patience() const {
+  const std::optional<MonoTime> due = core_->next_tick();
+  if (!due) {
+    return kBeat;
+  }
+  return std::clamp((*due - clock_.MonoNow()) / clock_.speed(), absl::ZeroDuration(), kBeat);
+}
+
 void Runtime::Run(std::stop_token stop) {
   while (!stop.stop_requested()) {
-    std::optional<Command> command = commands_.PopFor(kBeat, stop);
+    std::optional<Command> command = commands_.PopFor(Patience(), stop);
     // One sample a round, however many wait: P17 holds for commands under any load.
     for (int i = 1; command; ++i) {
       if (*command) {
@@ -113,6 +122,9 @@ void Runtime::Run(std::stop_token stop) {
       Wake();
     }
     const MonoTime now = clock_.MonoNow();
+    if (const auto due = core_->next_tick(); due && now >= *due) {
+      core_->Tick();
+    }
     hubs_.status->Beat(now);
     hubs_.decisions->Beat(now);
     hubs_.actions->Beat(now);

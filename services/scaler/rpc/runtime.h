@@ -63,6 +63,8 @@ class Runtime {
 
  private:
   void Run(std::stop_token stop);
+  // Real time until there is something to do without being called.
+  [[nodiscard]] absl::Duration Patience() const;
   void Wake();
 
   Clock& clock_;

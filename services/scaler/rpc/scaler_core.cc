@@ -29,7 +29,8 @@ ScalerCore::ScalerCore(Config config, std::unique_ptr<Journal> journal,
       metrics_(metrics),
       sinks_(std::move(sinks)),
       started_at_(clock.WallNow()),
-      engine_(config_.engine) {}
+      engine_(config_.engine),
+      gate_(config_.shrink_wait) {}
 
 absl::StatusOr<std::unique_ptr<ScalerCore>> ScalerCore::Create(
     Config config, std::unique_ptr<Journal> journal,
@@ -113,6 +114,7 @@ void ScalerCore::OnObservation(HostObservation observation) {
 
   // Before the step, which would take a change of ours that is not settled for somebody else's.
   const bool may_act = ReadyToAct();
+  set_since_sample_.clear();
   StepResult result = engine_.Step(now, shared);
   if (result.is_full_step) {
     last_step_at_ = now.wall;
@@ -121,7 +123,23 @@ void ScalerCore::OnObservation(HostObservation observation) {
   for (size_t i = 0; i < result.decisions.size(); ++i) {
     by_id[result.decisions[i].decision_id] = i;
   }
-  for (const PlannedAction& action : result.actions) {
+  if (!may_act) {
+    gate_.WithdrawAll();
+  }
+  const size_t held_before = gate_.held_count();
+  ShrinkGate::Admission admission =
+      may_act ? gate_.Admit(std::move(result.actions), result.is_full_step, now.mono)
+              : ShrinkGate::Admission{.pass = std::move(result.actions), .held = {}};
+  for (const PlannedAction& action : admission.held) {
+    Decision& decision = result.decisions[by_id.at(action.decision_id)];
+    decision.outcome = Outcome::kDeferred;
+    decision.reasons.insert(
+        decision.reasons.begin(),
+        {ReasonCode::kLoadShifted,
+         absl::StrCat("load leaves first: waits for the load balancer, at most ",
+                      absl::FormatDuration(config_.shrink_wait))});
+  }
+  for (const PlannedAction& action : admission.pass) {
     Decision& decision = result.decisions[by_id.at(action.decision_id)];
     if (may_act && !needs_recovery_) {
       Act(action, decision);
@@ -164,6 +182,10 @@ void ScalerCore::OnObservation(HostObservation observation) {
     it = engine_.vms().count(it->first.first) == 0 ? last_decisions_.erase(it) : std::next(it);
   }
   ForgetGoneVms();
+  if (result.is_full_step || !admission.pass.empty() || gate_.held_count() != held_before) {
+    ReportCapacity();
+  }
+  CarryDueShrinks();
   WriteMetrics(result);
   PublishSnapshot();
 }

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,10 +20,12 @@
 #include "common/time/clock.h"
 #include "hypervisor/vm_actuator.h"
 #include "services/scaler/action_executor.h"
+#include "services/scaler/capacity_report.h"
 #include "services/scaler/journal.h"
 #include "services/scaler/planning_engine.h"
 #include "services/scaler/reservation_book.h"
 #include "services/scaler/rpc/policy_store.h"
+#include "services/scaler/shrink_gate.h"
 
 namespace cloudscale::scaler {
 
@@ -45,6 +48,7 @@ class ScalerCore {
     ScalerConfig engine;
     PolicySet base;
     size_t decision_history = 20'000;
+    absl::Duration shrink_wait = absl::Seconds(2);  // for the load balancer, at most
   };
   // Where results go. All optional.
   struct Sinks {
@@ -52,6 +56,7 @@ class ScalerCore {
     std::function<void(const v1::Action&)> action;
     std::function<void(std::shared_ptr<const Snapshot>)> snapshot;
     std::function<void(const RetrainRequest&)> retrain;
+    std::function<void(CapacityReport)> capacity;
     std::function<std::vector<cloudscale::common::v1::LinkState>()> links;
   };
 
@@ -63,6 +68,12 @@ class ScalerCore {
 
   // Takes one sample in and acts on it.
   void OnObservation(HostObservation observation);
+  // The report of this number was answered: these VMs' load follows capacity until `until`.
+  void OnCapacityAnswer(int64_t number, std::set<std::string> followed, MonoTime until);
+  // Carries out what has waited long enough.
+  void Tick() { CarryDueShrinks(); }
+  // When to tick next, if at all.
+  [[nodiscard]] std::optional<MonoTime> next_tick() const { return gate_.next_deadline(); }
   // Tells readers the present state without a sample (start, policy change).
   void PublishSnapshot();
 
@@ -109,6 +120,10 @@ class ScalerCore {
   void Act(const PlannedAction& action, Decision& decision);
   absl::StatusOr<ActionRecord> Carry(const ActionOrder& order);
   void Recommend(const StepResult& result);
+  // Shrinks that wait for the load balancer (core_capacity.cc).
+  void CarryDueShrinks();
+  void ReportCapacity();
+  [[nodiscard]] std::optional<double> GrantedCores(const VmObservation& vm) const;
   void EndPending(const SeriesKey& key, ActionState state, const std::string& superseded_by);
   void Tell(const ActionRecord& record);
   absl::StatusOr<ActionRecord> FindAction(const std::string& action_id);
@@ -142,6 +157,10 @@ class ScalerCore {
   std::unique_ptr<ActionExecutor> executor_;
   std::unique_ptr<ReservationBook> reservations_;
   int64_t fencing_token_ = 0;
+  ShrinkGate gate_;
+  int64_t report_number_ = 0;
+  // CPU limits that we set since the last sample; absent = none.
+  std::map<std::string, std::optional<double>> set_since_sample_;
 
   std::shared_ptr<const HostObservation> observation_;
   std::deque<std::pair<int64_t, std::shared_ptr<const Decision>>> decisions_;  // oldest first

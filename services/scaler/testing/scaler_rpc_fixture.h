@@ -14,6 +14,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "cloudscale/config/v1/config.pb.h"
+#include "cloudscale/lbctl/v1/balancer_service.grpc.pb.h"
 #include "cloudscale/monitor/v1/monitor_service.grpc.pb.h"
 #include "cloudscale/predictor/v1/predictor_service.grpc.pb.h"
 #include "cloudscale/scaler/v1/migration_service.grpc.pb.h"
@@ -73,6 +74,37 @@ class FakePredictor final : public predictor::v1::PredictorService::Service {
   BoundedQueue<predictor::v1::RetrainRequest> seen{100};
 };
 
+// Answers reports of capacity at once; those with announcements, when told so, later or with an
+// error; or none at all.
+class FakeLbctl final : public lbctl::v1::BalancerService::Service {
+ public:
+  grpc::Status ReportCapacity(grpc::ServerContext* context,
+                              const lbctl::v1::ReportCapacityRequest* in,
+                              lbctl::v1::ReportCapacityResponse* out) override {
+    seen.PushDroppingOldest(*in);
+    const bool announces =
+        std::any_of(in->vms().begin(), in->vms().end(),
+                    [](const lbctl::v1::VmCapacity& vm) { return vm.has_coming_cores(); });
+    while ((hangs || (announces && holds_announcements)) && !context->IsCancelled()) {
+      MutexLock lock(&mutex_);
+      changed_.WaitFor(&mutex_, absl::Milliseconds(5), {});
+    }
+    if (announces && refuses_announcements) {
+      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "no balancer");
+    }
+    out->add_followed_vm_uuids("vm-a");
+    return grpc::Status::OK;
+  }
+  BoundedQueue<lbctl::v1::ReportCapacityRequest> seen{1000};
+  std::atomic<bool> hangs = false;
+  std::atomic<bool> holds_announcements = false;
+  std::atomic<bool> refuses_announcements = false;
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+};
+
 // Shares one map between the test and the scaler, and outlives restarts of the scaler.
 class ForwardingActuator final : public hypervisor::VmActuator {
  public:
@@ -125,6 +157,7 @@ class ScalerRpcTest : public ::testing::Test {
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &peer_port_);
     builder.RegisterService(&monitor_);
     builder.RegisterService(&predictor_);
+    builder.RegisterService(&lbctl_);
     peers_ = builder.BuildAndStart();
     config_.set_host_id("host-1");
     config_.set_monitor_address("peer");
@@ -282,6 +315,7 @@ class ScalerRpcTest : public ::testing::Test {
   NullMetricSink metrics_;
   FakeMonitor monitor_;
   FakePredictor predictor_;
+  FakeLbctl lbctl_;
   int peer_port_ = 0;
   std::unique_ptr<grpc::Server> peers_;
   std::shared_ptr<ForwardingActuator::Shared> shared_ =

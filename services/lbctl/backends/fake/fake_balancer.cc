@@ -117,17 +117,6 @@ absl::StatusOr<FakeBalancer::Server*> FakeBalancer::Find(const ServerKey& key) {
   return &server->second;
 }
 
-absl::StatusOr<BalancerInfo> FakeBalancer::GetInfo() {
-  MutexLock lock(&mutex_);
-  if (!is_reachable_) {
-    return absl::UnavailableError("fake balancer is not reachable");
-  }
-  return BalancerInfo{.version = "fake-1",
-                      .epoch = absl::StrCat(absl::ToUnixNanos(started_at_), "-", starts_),
-                      .started_at = started_at_,
-                      .capabilities = {"dynamic_servers", "end_sessions"}};
-}
-
 BackendInfo FakeBalancer::Describe(const Backend& backend) {
   BackendInfo out;
   out.name = backend.spec.name;
@@ -144,15 +133,19 @@ BackendInfo FakeBalancer::Describe(const Backend& backend) {
   return out;
 }
 
-absl::StatusOr<std::vector<BackendInfo>> FakeBalancer::ListBackends() {
+absl::StatusOr<BalancerState> FakeBalancer::Read() {
   MutexLock lock(&mutex_);
   if (!is_reachable_) {
     return absl::UnavailableError("fake balancer is not reachable");
   }
   Elapse();
-  std::vector<BackendInfo> out;
+  BalancerState out{.info = {.version = "fake-1",
+                             .epoch = absl::StrCat(absl::ToUnixNanos(started_at_), "-", starts_),
+                             .started_at = started_at_,
+                             .capabilities = {"dynamic_servers", "end_sessions"}},
+                    .backends = {}};
   for (const auto& [name, backend] : backends_) {
-    out.push_back(Describe(backend));
+    out.backends.push_back(Describe(backend));
   }
   return out;
 }

@@ -33,8 +33,7 @@ class FakeBalancer final : public Balancer {
   // `clock` outlives this.
   FakeBalancer(Clock& clock, std::vector<BackendSpec> backends);
 
-  absl::StatusOr<BalancerInfo> GetInfo() override;
-  absl::StatusOr<std::vector<BackendInfo>> ListBackends() override;
+  absl::StatusOr<BalancerState> Read() override;
   absl::Status SetWeight(const ServerKey& key, int weight) override;
   absl::Status SetState(const ServerKey& key, ServerState state) override;
   absl::Status SetAddress(const ServerKey& key, const Endpoint& endpoint) override;

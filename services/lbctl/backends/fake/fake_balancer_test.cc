@@ -41,7 +41,7 @@ INSTANTIATE_TEST_SUITE_P(Fake, BalancerConformanceTest, ::testing::Values(&MakeF
 class FakeBalancerTest : public ::testing::Test {
  protected:
   int64_t Sessions(const std::string& server) {
-    return FindServer(*balancer_.ListBackends(), {"web", server})->stats.current_sessions;
+    return FindServer(balancer_.Read()->backends, {"web", server})->stats.current_sessions;
   }
   SimClock clock_;
   FakeBalancer balancer_{clock_, Specs()};
@@ -73,10 +73,10 @@ TEST_F(FakeBalancerTest, RefusesAsOftenAsToldAndThenNoMore) {
 
 TEST_F(FakeBalancerTest, CountersOnlyGrowUntilARestart) {
   clock_.Advance(absl::Seconds(100));
-  const auto before = *balancer_.ListBackends();
+  const auto before = balancer_.Read()->backends;
   EXPECT_EQ(FindServer(before, {"web", "web-1"})->stats.total_sessions, 100);
   balancer_.Restart();
-  EXPECT_EQ(FindServer(*balancer_.ListBackends(), {"web", "web-1"})->stats.total_sessions, 0);
+  EXPECT_EQ(FindServer(balancer_.Read()->backends, {"web", "web-1"})->stats.total_sessions, 0);
 }
 
 }  // namespace

@@ -22,15 +22,19 @@ absl::Status HaproxyBalancer::Do(const std::string& command) {
   return ParseOutcome(command, answer);
 }
 
-absl::StatusOr<BalancerInfo> HaproxyBalancer::GetInfo() {
-  CS_ASSIGN_OR_RETURN(const std::string answer, socket_.Ask("show info"));
-  return ParseInfo(answer);
-}
-
-absl::StatusOr<std::vector<BackendInfo>> HaproxyBalancer::ListBackends() {
-  CS_ASSIGN_OR_RETURN(const std::string states, socket_.Ask("show servers state"));
-  CS_ASSIGN_OR_RETURN(const std::string stats, socket_.Ask("show stat"));
-  return ParseBackends(states, stats);
+absl::StatusOr<BalancerState> HaproxyBalancer::Read() {
+  CS_ASSIGN_OR_RETURN(const std::string answer,
+                      socket_.AskAll({"show info", "show servers state", "show stat"}));
+  CS_ASSIGN_OR_RETURN(BalancerState state, ParseState(answer));
+  if (state.info.epoch != epoch_) {  // with a new configuration, perhaps
+    epoch_ = state.info.epoch;
+    static_backends_.clear();
+  }
+  for (BackendInfo& backend : state.backends) {
+    backend.has_dynamic_weights =
+        backend.has_dynamic_weights && !static_backends_.contains(backend.name);
+  }
+  return state;
 }
 
 absl::Status HaproxyBalancer::SetWeight(const ServerKey& key, int weight) {
@@ -38,7 +42,15 @@ absl::Status HaproxyBalancer::SetWeight(const ServerKey& key, int weight) {
     return absl::InvalidArgumentError(
         absl::StrCat("weight ", weight, " is not within 0 and ", kMaxWeight));
   }
-  return Do(absl::StrCat("set server ", key.ToString(), " weight ", weight));
+  const absl::Status status = Do(absl::StrCat("set server ", key.ToString(), " weight ", weight));
+  if (SaysStaticAlgorithm(status)) {
+    static_backends_.insert(key.backend);
+    return absl::FailedPreconditionError(
+        absl::StrCat("backend '", key.backend,
+                     "' has an algorithm that takes no weights at run time; algorithms by hash "
+                     "take them with 'hash-type consistent'"));
+  }
+  return status;
 }
 
 absl::Status HaproxyBalancer::SetState(const ServerKey& key, ServerState state) {

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,8 +18,7 @@ class HaproxyBalancer final : public Balancer {
  public:
   explicit HaproxyBalancer(RuntimeSocket socket) : socket_(std::move(socket)) {}
 
-  absl::StatusOr<BalancerInfo> GetInfo() override;
-  absl::StatusOr<std::vector<BackendInfo>> ListBackends() override;
+  absl::StatusOr<BalancerState> Read() override;
   absl::Status SetWeight(const ServerKey& key, int weight) override;
   absl::Status SetState(const ServerKey& key, ServerState state) override;
   absl::Status SetAddress(const ServerKey& key, const Endpoint& endpoint) override;
@@ -31,6 +30,8 @@ class HaproxyBalancer final : public Balancer {
   absl::Status Do(const std::string& command);
 
   const RuntimeSocket socket_;
+  std::string epoch_;
+  std::set<std::string> static_backends_;  // by a refusal in this epoch
 };
 
 }  // namespace cloudscale::lbctl

@@ -73,7 +73,7 @@ backend fixed
     ASSERT_EQ(posix_spawn(&pid_, kBinary, nullptr, nullptr, arguments, environ), 0);
     const auto clock = MakeRealClock();
     const MonoTime deadline = clock->MonoNow() + absl::Seconds(20);
-    while (!balancer_.GetInfo().ok() && clock->MonoNow() < deadline) {
+    while (!balancer_.Read().ok() && clock->MonoNow() < deadline) {
       clock->SleepUntil(clock->MonoNow() + absl::Milliseconds(10), {});
     }
   }

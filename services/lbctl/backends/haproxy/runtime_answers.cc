@@ -4,6 +4,7 @@
 #include <map>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,9 @@ constexpr int64_t kConfiguredMaint = 0x04;
 constexpr int64_t kForcedDrain = 0x08;
 constexpr int64_t kInheritedDrain = 0x10;
 
+// Of an answer in an error.
+constexpr size_t kMaxQuoted = 500;
+
 using Record = std::map<std::string, std::string>;
 
 std::string TextOf(const Record& record, const std::string& column) {
@@ -27,28 +31,77 @@ std::string TextOf(const Record& record, const std::string& column) {
   return it == record.end() ? std::string() : it->second;
 }
 
+// For what may be missing: statistics of a server that never had any are empty.
 int64_t IntOf(const Record& record, const std::string& column) {
   int64_t value = 0;
   return absl::SimpleAtoi(TextOf(record, column), &value) ? value : 0;
 }
 
-// Lines with the columns that the line starting with `#` names.
-absl::StatusOr<std::vector<Record>> ParseTable(const std::string& text, char separator,
+// For what is acted on: nonsense must not pass for 0.
+absl::StatusOr<int64_t> NeededInt(const Record& record, const std::string& column, int64_t low,
+                                  int64_t high) {
+  int64_t value = 0;
+  const std::string text = TextOf(record, column);
+  if (!absl::SimpleAtoi(text, &value) || value < low || value > high) {
+    return absl::InternalError(absl::StrCat("haproxy's answer has '", absl::CEscape(text), "' as ",
+                                            column, ", which is not within ", low, " and ", high));
+  }
+  return value;
+}
+
+// Takes one line of fields off `text`. With `separator` ',' a field in double quotes may hold
+// commas and line breaks, and quotes in pairs.
+std::vector<std::string> TakeLine(absl::string_view& text, char separator) {
+  std::vector<std::string> fields(1);
+  bool is_quoted = false;
+  size_t i = 0;
+  for (; i < text.size(); ++i) {
+    const char c = text[i];
+    if (is_quoted) {
+      if (c != '"') {
+        fields.back().push_back(c);
+      } else if (i + 1 < text.size() && text[i + 1] == '"') {
+        fields.back().push_back(text[++i]);
+      } else {
+        is_quoted = false;
+      }
+    } else if (c == '\n') {
+      ++i;
+      break;
+    } else if (c == '"' && separator == ',' && fields.back().empty()) {
+      is_quoted = true;
+    } else if (c == separator) {
+      fields.emplace_back();
+    } else if (c != '\r') {
+      fields.back().push_back(c);
+    }
+  }
+  text.remove_prefix(i);
+  return fields;
+}
+
+// Lines with the columns that the line starting with `#` names. A line that is cut is an error; the
+// version line before the header is not looked at.
+absl::StatusOr<std::vector<Record>> ParseTable(absl::string_view text, char separator,
                                                const std::vector<std::string>& needed) {
   std::vector<std::string> names;
   std::vector<Record> records;
-  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipWhitespace())) {
-    if (absl::ConsumePrefix(&line, "# ")) {
-      names = absl::StrSplit(line, separator);
+  while (!text.empty()) {
+    if (absl::ConsumePrefix(&text, "# ")) {
+      names = TakeLine(text, separator);
       continue;
     }
-    const std::vector<std::string> values = absl::StrSplit(line, separator);
-    if (names.empty() || values.size() < 4) {
-      continue;  // the version line
+    std::vector<std::string> values = TakeLine(text, separator);
+    if (names.empty() || (values.size() == 1 && values[0].empty())) {
+      continue;
+    }
+    if (values.size() < names.size()) {
+      return absl::InternalError(absl::StrCat("haproxy's answer has a line of ", values.size(),
+                                              " fields under ", names.size(), " columns"));
     }
     Record record;
-    for (size_t i = 0; i < std::min(names.size(), values.size()); ++i) {
-      record[names[i]] = values[i];
+    for (size_t i = 0; i < names.size(); ++i) {
+      record[names[i]] = std::move(values[i]);
     }
     records.push_back(std::move(record));
   }
@@ -83,11 +136,27 @@ ServerStats StatsOf(const Record& stat) {
   return out;
 }
 
-// Static algorithms take 0 % and 100 % only.
+// `static-rr` refuses all but 0 % and 100 %; `first` takes weights and pays no attention to them.
+// `source`, `uri`, `hdr`, … take weights with `hash-type consistent` and refuse them without, and
+// no answer tells which: they count as dynamic until one is refused (HaproxyBalancer remembers).
 bool TakesWeights(const std::string& algorithm) {
-  return algorithm != "static-rr" && algorithm != "first" && algorithm != "source" &&
-         algorithm != "uri" && algorithm != "url_param" && algorithm != "hdr" &&
-         algorithm != "rdp-cookie" && algorithm != "none";
+  return algorithm != "static-rr" && algorithm != "first" && algorithm != "none";
+}
+
+absl::StatusOr<ServerInfo> ServerOf(const Record& row) {
+  ServerInfo server;
+  server.name = TextOf(row, "srv_name");
+  CS_ASSIGN_OR_RETURN(const int64_t port, NeededInt(row, "srv_port", 0, 65535));
+  server.endpoint = {.address = TextOf(row, "srv_addr"), .port = static_cast<int>(port)};
+  CS_ASSIGN_OR_RETURN(const int64_t admin, NeededInt(row, "srv_admin_state", 0, 0xffff));
+  server.state = StateOf(admin);
+  CS_ASSIGN_OR_RETURN(const int64_t weight, NeededInt(row, "srv_uweight", 0, kMaxWeight));
+  server.weight = static_cast<int>(weight);
+  CS_ASSIGN_OR_RETURN(const int64_t initial, NeededInt(row, "srv_iweight", 0, kMaxWeight));
+  server.initial_weight = static_cast<int>(initial);
+  CS_ASSIGN_OR_RETURN(const int64_t op_state, NeededInt(row, "srv_op_state", 0, 0xff));
+  server.is_up = op_state != 0;
+  return server;
 }
 
 }  // namespace
@@ -101,6 +170,9 @@ absl::StatusOr<BalancerInfo> ParseInfo(const std::string& text) {
   }
   if (TextOf(fields, "Name") != "HAProxy" || TextOf(fields, "Pid").empty()) {
     return absl::InternalError("the socket does not answer as HAProxy does");
+  }
+  if (IntOf(fields, "Stopping") != 0) {
+    return absl::UnavailableError("haproxy is being reloaded: an old process answered");
   }
   BalancerInfo info;
   info.version = TextOf(fields, "Version");
@@ -139,14 +211,7 @@ absl::StatusOr<std::vector<BackendInfo>> ParseBackends(const std::string& server
     if (backend == backends.end()) {
       continue;
     }
-    ServerInfo server;
-    server.name = TextOf(row, "srv_name");
-    server.endpoint = {.address = TextOf(row, "srv_addr"),
-                       .port = static_cast<int>(IntOf(row, "srv_port"))};
-    server.state = StateOf(IntOf(row, "srv_admin_state"));
-    server.weight = static_cast<int>(IntOf(row, "srv_uweight"));
-    server.initial_weight = static_cast<int>(IntOf(row, "srv_iweight"));
-    server.is_up = IntOf(row, "srv_op_state") != 0;
+    CS_ASSIGN_OR_RETURN(ServerInfo server, ServerOf(row));
     server.stats = by_server[{backend->first, server.name}];
     backend->second.servers.push_back(std::move(server));
   }
@@ -159,9 +224,29 @@ absl::StatusOr<std::vector<BackendInfo>> ParseBackends(const std::string& server
   return out;
 }
 
+absl::StatusOr<BalancerState> ParseState(const std::string& answer) {
+  // Each answer ends with an empty line, also the last one.
+  const size_t states = answer.find("\n\n");
+  const size_t stat = states == std::string::npos ? states : answer.find("\n\n", states + 2);
+  if (stat == std::string::npos || stat + 2 >= answer.size() || !answer.ends_with("\n\n")) {
+    return absl::UnavailableError(
+        absl::StrCat("haproxy's answer of ", answer.size(), " bytes is cut"));
+  }
+  BalancerState state;
+  CS_ASSIGN_OR_RETURN(state.info, ParseInfo(answer.substr(0, states)));
+  CS_ASSIGN_OR_RETURN(state.backends, ParseBackends(answer.substr(states + 2, stat - states),
+                                                    answer.substr(stat + 2)));
+  return state;
+}
+
+bool SaysStaticAlgorithm(const absl::Status& outcome) {
+  return absl::StrContains(outcome.message(), "static LB algorithm");
+}
+
 absl::Status ParseOutcome(const std::string& command, const std::string& answer) {
   const std::string text(absl::StripAsciiWhitespace(answer));
-  const std::string said = absl::StrCat("haproxy to '", command, "': ", text);
+  const std::string said =
+      absl::StrCat("haproxy to '", command, "': ", absl::CEscape(text.substr(0, kMaxQuoted)));
   if (text.empty() || absl::StrContains(text, "New server registered") ||
       absl::StrContains(text, "Server deleted") || absl::StrContains(text, "changed from") ||
       absl::StrContains(text, "no need to change")) {

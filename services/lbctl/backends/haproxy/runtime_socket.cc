@@ -12,6 +12,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status/macros.h"
 #include "common/time/clock.h"
 
@@ -21,7 +22,7 @@ namespace {
 constexpr size_t kMaxAnswer = size_t{16} << 20;
 
 absl::Status Failed(const std::string& path, absl::string_view doing, int error) {
-  return absl::UnavailableError(absl::StrCat("haproxy socket '", path, "': ", doing, ": ",
+  return absl::UnavailableError(absl::StrCat("haproxy socket '", path, "': ", doing,
                                              absl::ErrnoToStatus(error, "").message(), " (errno ",
                                              error, ")"));
 }
@@ -52,9 +53,19 @@ RuntimeSocket::RuntimeSocket(std::string path, absl::Duration timeout)
     : path_(std::move(path)), timeout_(timeout) {}
 
 absl::StatusOr<std::string> RuntimeSocket::Ask(const std::string& command) const {
-  if (command.find_first_of(";\n\r") != std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("more than one command in '", command, "'"));
+  return AskAll({command});
+}
+
+absl::StatusOr<std::string> RuntimeSocket::AskAll(const std::vector<std::string>& commands) const {
+  for (const std::string& command : commands) {
+    if (command.find_first_of(";\n\r") != std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("more than one command in '", command, "'"));
+    }
   }
+  return Exchange(absl::StrJoin(commands, ";"));
+}
+
+absl::StatusOr<std::string> RuntimeSocket::Exchange(const std::string& command) const {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path_.size() >= sizeof(address.sun_path)) {

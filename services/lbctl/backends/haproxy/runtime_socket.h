@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -18,8 +19,13 @@ class RuntimeSocket {
   // two; UNAVAILABLE when nobody listens; DEADLINE_EXCEEDED; RESOURCE_EXHAUSTED for an answer over
   // 16 MiB.
   [[nodiscard]] absl::StatusOr<std::string> Ask(const std::string& command) const;
+  // Several commands to one process: their answers one after the other, each ended by an empty
+  // line.
+  [[nodiscard]] absl::StatusOr<std::string> AskAll(const std::vector<std::string>& commands) const;
 
  private:
+  [[nodiscard]] absl::StatusOr<std::string> Exchange(const std::string& line) const;
+
   const std::string path_;
   const absl::Duration timeout_;
 };
