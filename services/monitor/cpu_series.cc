@@ -174,7 +174,9 @@ void CpuSeries::Publish(const Rates& rates, const Base& before, const Base& curr
   // VM was held back.
   observation.cap_cores = SmallerCap(before.cap_cores, current.cap_cores);
   observation.vcpu_count = current.vcpu_count;
+  observation.held_back_intervals = held_back_intervals_;
   const CpuDemand demand = EstimateCpuDemand(observation);
+  held_back_intervals_ = demand.is_held_back ? held_back_intervals_ + 1 : 0;
   out.cpu_usage_cores = rates.usage;
   out.cpu_demand_cores = demand.cores;
   out.is_cpu_demand_lower_bound = demand.is_lower_bound;
@@ -219,6 +221,7 @@ void CpuSeries::Skip(const SamplingConfig& config, MonoTime now, Quality quality
 void CpuSeries::Restart() {
   is_reset_pending_ = base_.has_value() || is_reset_pending_;
   base_.reset();
+  held_back_intervals_ = 0;
 }
 
 }  // namespace cloudscale::monitor

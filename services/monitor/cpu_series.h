@@ -77,12 +77,13 @@ class CpuSeries {
                 const hypervisor::VmReading& vm, VmSample& out);
   bool IsStanding(const SamplingConfig& config, const CpuStepContext& context,
                   hypervisor::VmState state, const Rates& rates, const Base& current);
-  static void Publish(const Rates& rates, const Base& before, const Base& current, VmSample& out);
+  void Publish(const Rates& rates, const Base& before, const Base& current, VmSample& out);
 
   std::optional<Base> base_;
   bool is_reset_pending_ = false;
   std::optional<double> last_usage_cores_;  // absent after a reset: not known to be idle
   int64_t standing_count_ = 0;
+  int64_t held_back_intervals_ = 0;  // in a row
   int64_t impossible_count_ = 0;
   std::optional<MonoTime> last_good_;
 };

@@ -1,6 +1,7 @@
 #include "services/monitor/demand.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace cloudscale::monitor {
 namespace {
@@ -16,13 +17,18 @@ CpuDemand EstimateCpuDemand(const CpuObservation& observation) {
   CpuDemand demand;
   double throttled = std::max(0.0, observation.throttled_cores.value_or(0));
   if (observation.cap_cores.has_value() && *observation.cap_cores > 0) {
-    demand.is_lower_bound = throttled > *observation.cap_cores;
-    throttled = std::min(throttled, *observation.cap_cores);
+    const double bound =
+        std::min(1.0, std::ldexp(kFirstThrottledRatio, static_cast<int>(std::min<int64_t>(
+                                                           observation.held_back_intervals, 2)))) *
+        *observation.cap_cores;
+    const bool is_cut = throttled > bound;
+    throttled = std::min(throttled, bound);
     const double used = observation.usage_cores / *observation.cap_cores;
     const double weight =
         std::clamp((used - kIdleQuotaRatio) / (kFullQuotaRatio - kIdleQuotaRatio), 0.0, 1.0);
     throttled *= weight;
-    demand.is_lower_bound = demand.is_lower_bound && weight > 0;
+    demand.is_held_back = throttled > 0;
+    demand.is_lower_bound = is_cut && demand.is_held_back;
   }
   demand.cores =
       observation.usage_cores + throttled + std::max(0.0, observation.wait_cores.value_or(0));
@@ -34,6 +40,7 @@ CpuDemand EstimateCpuDemand(const CpuObservation& observation) {
   if (at_cap && cap_binds && !observation.throttled_cores.has_value()) {
     demand.cores = std::max(demand.cores, kBlindGrowthRatio * *observation.cap_cores);
     demand.is_lower_bound = true;
+    demand.is_held_back = true;
   }
   const double bound =
       std::max(observation.usage_cores, static_cast<double>(observation.vcpu_count));

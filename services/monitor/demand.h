@@ -16,13 +16,17 @@ struct CpuObservation {
   std::optional<double> cap_cores =
       std::nullopt;  // in force during the interval; absent = uncapped
   int64_t vcpu_count = 0;
+  // Intervals in a row before this one in which it was held back; see `CpuDemand`.
+  int64_t held_back_intervals = 0;
 };
 
 // Demand and how sure it is.
 struct CpuDemand {
   double cores = 0;
-  // The real demand may be higher: the VM was held back and nobody measured how much.
+  // The real demand may be higher: the VM was held back by more than can be told.
   bool is_lower_bound = false;
+  // It was held back by its cap in this interval.
+  bool is_held_back = false;
 };
 
 // Share of the cap from which a VM counts as held back, when no throttled time is known.
@@ -35,6 +39,10 @@ inline constexpr double kCensoredUsageRatio = 0.98;
 inline constexpr double kIdleQuotaRatio = 0.75;
 inline constexpr double kFullQuotaRatio = 0.92;
 
+// Of the cap, how much throttled time counts at most in the first interval in which the VM is held
+// back. It doubles from interval to interval, up to the cap itself.
+inline constexpr double kFirstThrottledRatio = 0.25;
+
 // Growth assumed for a VM that is held back by an unknown amount. One step at a time: the estimate
 // compounds while the cap follows, as CloudScale's fast correction does.
 inline constexpr double kBlindGrowthRatio = 1.12;
@@ -42,8 +50,9 @@ inline constexpr double kBlindGrowthRatio = 1.12;
 // Estimates what the VM would have consumed without cap and without competitors: a forecast of the
 // usage of a capped VM only ever learns the cap.
 //
-//   demand = usage + w throttled + wait           where these are known, throttled <= cap, and w
-//                                                 rises from 0 to 1 with usage / cap,
+//   demand = usage + w throttled + wait           where these are known, w rises from 0 to 1 with
+//                                                 usage / cap, and throttled is at most a quarter
+//                                                 of the cap, then a half, then the cap,
 //   demand = max(that, kBlindGrowthRatio * cap)   and a lower bound, when usage >= 0.98 * cap and
 //                                                 the throttled time is not known,
 //   usage <= demand <= max(usage, vcpu_count).
@@ -53,10 +62,12 @@ inline constexpr double kBlindGrowthRatio = 1.12;
 // the safe side, and what is needed to work it off. But where much of a cap was left unused, the
 // backlog was gone within the interval: a server that works in bursts is throttled in single
 // periods of enforcement at half of its cap, and on average wants no more than it used. What its
-// users feel of that, latencies tell. A throttled time above the cap (it is counted on each CPU)
-// says that more than twice the cap is wanted, not how much: at most twice, as fast correction
-// does, and a lower bound. A VM at its cap with zero throttled time was not held back; its demand
-// is its usage.
+// users feel of that, latencies tell.
+// Throttled time beyond its bound says that more is wanted, not how much, since it is counted on
+// each CPU for as long as anything waits: 20 ms of work that came too late may be throttled for the
+// rest of the second. A single interval at the cap is therefore little evidence, several in a row
+// are much, and what is cut off makes the demand a lower bound. Fast correction does not wait for
+// any of this. A VM at its cap with zero throttled time was not held back; its demand is its usage.
 [[nodiscard]] CpuDemand EstimateCpuDemand(const CpuObservation& observation);
 
 // What is known of a VM's memory at one instant; bytes, absent = not known.

@@ -16,11 +16,12 @@ TEST(CpuDemandTest, IsUsageWhenNothingHeldTheVmBack) {
 
 TEST(CpuDemandTest, AddsThrottledAndWaitingTime) {
   const CpuDemand demand = EstimateCpuDemand({.usage_cores = 0.5,
-                                              .throttled_cores = 0.3,
+                                              .throttled_cores = 0.1,
                                               .wait_cores = 0.1,
                                               .cap_cores = 0.5,
                                               .vcpu_count = 2});
-  EXPECT_DOUBLE_EQ(demand.cores, 0.9);
+  EXPECT_DOUBLE_EQ(demand.cores, 0.7);
+  EXPECT_TRUE(demand.is_held_back);
   EXPECT_FALSE(demand.is_lower_bound) << "measured, not guessed";
 }
 
@@ -35,19 +36,24 @@ TEST(CpuDemandTest, ThrottlingCountsMoreTheFullerTheCapWasUsed) {
   double before = 0;
   for (const double usage : {0.36, 0.40, 0.43, 0.46, 0.5}) {
     const CpuDemand demand = EstimateCpuDemand(
-        {.usage_cores = usage, .throttled_cores = 0.2, .cap_cores = 0.5, .vcpu_count = 2});
+        {.usage_cores = usage, .throttled_cores = 0.1, .cap_cores = 0.5, .vcpu_count = 2});
     EXPECT_GT(demand.cores - usage, before - 1e-9) << usage;
     before = demand.cores - usage;
   }
-  EXPECT_DOUBLE_EQ(before, 0.2);
+  EXPECT_DOUBLE_EQ(before, 0.1);
 }
 
-TEST(CpuDemandTest, MoreThrottledTimeThanTheCapIsALowerBoundOfTwice) {
-  // Two tasks of a group that may use 0.3 cores wait on two CPUs.
-  const CpuDemand demand = EstimateCpuDemand(
-      {.usage_cores = 0.3, .throttled_cores = 1.7, .cap_cores = 0.3, .vcpu_count = 2});
-  EXPECT_DOUBLE_EQ(demand.cores, 0.6);
-  EXPECT_TRUE(demand.is_lower_bound);
+TEST(CpuDemandTest, MoreThrottledTimeThanCanBeToldIsALowerBoundThatGrowsWhileItLasts) {
+  // Two tasks of a group that may use 0.4 cores wait on two CPUs.
+  CpuObservation starved = {
+      .usage_cores = 0.4, .throttled_cores = 1.7, .cap_cores = 0.4, .vcpu_count = 2};
+  for (const double expected : {0.5, 0.6, 0.8, 0.8}) {
+    const CpuDemand demand = EstimateCpuDemand(starved);
+    EXPECT_DOUBLE_EQ(demand.cores, expected) << starved.held_back_intervals;
+    EXPECT_TRUE(demand.is_lower_bound);
+    EXPECT_TRUE(demand.is_held_back);
+    ++starved.held_back_intervals;
+  }
 }
 
 TEST(CpuDemandTest, GrowsBeyondTheCapWhenNobodyMeasuredTheThrottling) {
@@ -86,6 +92,7 @@ TEST(CpuDemandTest, StaysBetweenUsageAndVcpusForAnyInput) {
     if (rng.Chance(0.5)) o.throttled_cores = rng.Uniform(-1, 10);
     if (rng.Chance(0.5)) o.wait_cores = rng.Uniform(-1, 10);
     if (rng.Chance(0.5)) o.cap_cores = rng.Uniform(0.01, 9);
+    o.held_back_intervals = rng.UniformInt(5);
     const CpuDemand demand = EstimateCpuDemand(o);
     EXPECT_GE(demand.cores, o.usage_cores);
     EXPECT_LE(demand.cores, std::max(o.usage_cores, static_cast<double>(o.vcpu_count)));

@@ -167,10 +167,10 @@ class Pipeline {
         (in_.resource == Resource::kCpu ? config_.cpu_correction : config_.memory_correction)
             .threshold_ratio;
     // Less than this would be an under-estimate again at the next peak like the last ones.
-    const double least = in_.recent_peak.value_or(0) / threshold * 1.02;
+    const double least = in_.recent_level.value_or(0) / threshold * 1.02;
     if (value_ < least) {
       Apply(ClampKind::kQuietSteps, std::min(least, previous_),
-            absl::StrCat("recent peaks of ", Text(in_.recent_peak.value_or(0)), " still fit"),
+            absl::StrCat("recent peaks of ", Text(in_.recent_level.value_or(0)), " still fit"),
             ReasonCode::kForecast);
       DeadBand();
     }

@@ -30,6 +30,9 @@ struct DecisionInputs {
   bool is_stale = false;                  // the sample itself came too late
   std::optional<double> last_allocation;  // last one that was known
   std::optional<double> recent_peak;      // highest demand of the last `peak_window_steps`
+  // Of their highest demands the one that no more of them exceed than the target says: what no
+  // shrink may undercut. For memory the highest.
+  std::optional<double> recent_level;
 
   // Progress of rules that wait.
   int64_t quiet_steps = 0;                          // shrink wanted in a row, this step included

@@ -300,6 +300,32 @@ TEST(PlanningEngineTest, MemoryShrinksSlowlyAndNeverBelowTheGuestsNeed) {
   EXPECT_GE(last, 664 * kMiB);
 }
 
+double LeastSizeUnderBursts(double target_violation_ratio) {
+  World world;
+  world.policies.defaults.target_violation_ratio = target_violation_ratio;
+  world.policies.defaults.cpu.cool_down_down = absl::ZeroDuration();
+  world.policies.defaults.cpu.quiet_steps = 1;
+  world.Push();
+  world.vms["vm"] = {.demand = 1.0};
+  double least = 4;
+  for (int second = 0; second < 400; ++second) {
+    // A burst in every sixth step of ten seconds, which the forecast does not know.
+    const bool is_burst = second % 60 == 5;
+    world.vms["vm"].demand = is_burst ? 2.0 : 1.0;
+    world.vms["vm"].forecast_ratio = is_burst ? 0.5 : 1.0;
+    world.Tick();
+    if (second > 200) {
+      least = std::min(least, world.vms["vm"].cap.value_or(4));
+    }
+  }
+  return least;
+}
+
+TEST(PlanningEngineTest, RecentPeaksHoldTheSizeAsFarAsTheTargetAsks) {
+  EXPECT_GE(LeastSizeUnderBursts(0.02), 2.2);  // the burst over the threshold
+  EXPECT_LT(LeastSizeUnderBursts(0.3), 1.7);
+}
+
 TEST(PlanningEngineTest, MemoryNeedsTwoSourcesAndNoPressureToShrink) {
   World one_source;
   one_source.ManageMemory();

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+
+#include "absl/container/inlined_vector.h"
 
 namespace cloudscale::scaler {
 namespace {
@@ -269,12 +272,20 @@ void SeriesState::Yield(std::optional<double> value, MonoTime now, const ScalerC
   quiet_steps_ = 0;
 }
 
-std::optional<double> SeriesState::recent_peak() const {
-  std::optional<double> peak = step_peak_;
+std::optional<double> SeriesState::RecentLevel(double share) const {
+  absl::InlinedVector<double, 8> peaks;
   for (size_t i = 0; i < peaks_.size(); ++i) {
-    peak = std::max(peak.value_or(0), peaks_[i]);
+    peaks.push_back(peaks_[i]);
   }
-  return peak;
+  if (step_peak_) {
+    peaks.push_back(*step_peak_);
+  }
+  if (peaks.empty()) {
+    return std::nullopt;
+  }
+  const size_t above = static_cast<size_t>(share * static_cast<double>(peaks.size()) + 1e-9);
+  std::sort(peaks.begin(), peaks.end(), std::greater<>());
+  return peaks[std::min(above, peaks.size() - 1)];
 }
 
 std::optional<BoostState> SeriesState::ActiveBoost(MonoTime now) const {
@@ -291,6 +302,9 @@ void SeriesState::Fill(DecisionInputs& in, const SampleResult& sample, MonoTime 
   in.fresh_streak_needed = fresh_streak_needed;
   in.last_allocation = last_allocation_;
   in.recent_peak = recent_peak();
+  in.recent_level = in.resource == Resource::kCpu && in.policy
+                        ? RecentLevel(in.policy->target_violation_ratio)
+                        : in.recent_peak;
   in.quiet_steps = quiet_steps_;
   in.since_last_change = last_change_ ? std::make_optional(now - *last_change_) : std::nullopt;
   in.foreign_hold_left = left(foreign_until_);

@@ -66,7 +66,10 @@ class SeriesState {
   void Fill(DecisionInputs& in, const SampleResult& sample, MonoTime now,
             int64_t fresh_streak_needed) const;
 
-  [[nodiscard]] std::optional<double> recent_peak() const;
+  [[nodiscard]] std::optional<double> recent_peak() const { return RecentLevel(0); }
+  // Of the highest demands of the last steps, the one under way among them, the smallest that at
+  // most this share of them exceeds; `share` in [0, 1).
+  [[nodiscard]] std::optional<double> RecentLevel(double share) const;
   [[nodiscard]] std::optional<double> last_allocation() const { return last_allocation_; }
   [[nodiscard]] int64_t fresh_samples() const { return fresh_samples_; }
   [[nodiscard]] std::optional<BoostState> ActiveBoost(MonoTime now) const;
