@@ -59,11 +59,15 @@ bool Series::Observe(int64_t step, absl::Time time, int64_t sequence,
     open_count_ = 0;
     open_is_censored_ = false;
     open_allocation_ = -1;
+    open_held_ = 0;
   }
   open_is_incomplete_ = open_is_incomplete_ || is_missing;
   open_max_ = std::max(open_max_, observation.demand);
   open_sum_ += observation.demand;
   ++open_count_;
+  open_held_ = std::max(open_held_, observation.allocation >= 0
+                                        ? std::min(observation.demand, observation.allocation)
+                                        : observation.demand);
   if (observation.is_censored) {
     open_allocation_ = open_is_censored_ ? std::min(open_allocation_, observation.allocation)
                                          : observation.allocation;
@@ -170,6 +174,7 @@ void Series::Learn(double demand, bool is_censored, bool is_complete) {
       track.online()->Observe({.demand = demand,
                                .is_censored = is_censored,
                                .allocation = is_censored ? open_allocation_ : -1,
+                               .held = is_censored ? open_held_ : -1,
                                .is_complete = is_complete});
     }
   }

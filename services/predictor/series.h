@@ -193,6 +193,7 @@ class Series {
   bool open_is_incomplete_ = true;  // the first step of a series starts in its middle
   bool open_is_censored_ = false;
   double open_allocation_ = -1;  // least one that held back
+  double open_held_ = 0;         // most that an allocation let through
 
   std::optional<int64_t> last_step_;  // newest that ended
   double last_value_ = 0;             // its demand

@@ -185,6 +185,7 @@ absl::Status Series::FromState(const SeriesState& state, const ModelRegistry& re
     open_count_ = state.open->count;
     open_is_censored_ = state.open->is_censored;
     open_allocation_ = state.open->allocation;
+    open_held_ = open_max_;  // not kept: at worst one step counts as more than it was
   }
   last_step_ = state.last_step;
   last_is_incomplete_ = state.was_incomplete;

@@ -41,7 +41,10 @@ class Groups:
 
     def create(self):
         for tree in self._trees:
-            (tree / self.parent).mkdir()
+            try:
+                (tree / self.parent).mkdir()
+            except OSError as error:
+                raise Missing(f"no group can be made in {tree}: {error.strerror}") from error
             if self.is_v2:
                 (tree / self.parent / "cgroup.subtree_control").write_text("+cpu +memory")
             for tier in TIERS:
@@ -49,6 +52,8 @@ class Groups:
 
     def remove(self):
         for tree in self._trees:
+            if not (tree / self.parent).exists():
+                continue
             for path in (*(tree / self.parent / tier for tier in TIERS), tree / self.parent):
                 deadline = time.monotonic() + 10
                 while path.exists():
@@ -89,10 +94,14 @@ class Groups:
         self._path(tier, "cpu", "cpu.cfs_quota_us").write_text("-1" if cores is None else quota)
 
 
+class Missing(Exception):
+    """What the experiment needs and this machine does not have."""
+
+
 def need(program, package):
     found = shutil.which(program) or next((str(p) for p in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))), None)
     if found is None:
-        raise SystemExit(f"webapp: {program} is not installed (tools/install_packages.sh webapp: {package})")
+        raise Missing(f"{program} is not installed (tools/install_packages.sh webapp: {package})")
     return found
 
 

@@ -5,7 +5,7 @@
 // webapp_controller --parent-group NAME --policy reactive|vpa|cloudscale|... [--step 1]
 //   [--floor 0.1] [--ceiling 1] [--history FILE]
 // The history is CSV, a column for each group, a row for each step: uncapped use in cores. Every
-// policy learns from it before it acts.
+// policy learns from it before it acts. Without a group it only says whether it knows the policy.
 #include <signal.h>
 
 #include <cstdio>
@@ -62,6 +62,13 @@ struct Tier {
 };
 
 absl::Status Run(const Settings& settings, const sigset_t& ends) {
+  const absl::Duration step = absl::Seconds(settings.Number("step"));
+  const TierPolicy::Bounds bounds = {.floor_cores = settings.Number("floor"),
+                                     .ceiling_cores = settings.Number("ceiling")};
+  CS_RETURN_IF_ERROR(MakeTierPolicy(settings.Text("policy"), step, bounds).status());
+  if (settings.Text("parent-group").empty()) {
+    return absl::OkStatus();
+  }
   const auto clock = MakeRealClock();
   cg::CgroupOptions options;
   options.parent_group = settings.Text("parent-group");
@@ -72,9 +79,6 @@ absl::Status Run(const Settings& settings, const sigset_t& ends) {
   if (!permit.has_value()) {
     return absl::InternalError("no permit to change anything");
   }
-  const absl::Duration step = absl::Seconds(settings.Number("step"));
-  const TierPolicy::Bounds bounds = {.floor_cores = settings.Number("floor"),
-                                     .ceiling_cores = settings.Number("ceiling")};
   CS_ASSIGN_OR_RETURN(const auto history, ReadHistory(settings.Text("history")));
   std::map<std::string, Tier> tiers;
   MonoTime next = clock->MonoNow();

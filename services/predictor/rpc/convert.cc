@@ -20,9 +20,19 @@ constexpr int64_t kMaxUnixSeconds = 7'258'118'400;
 constexpr int64_t kMaxUptimeSeconds = 1'577'836'800;
 constexpr double kMaxCores = 65536;
 constexpr double kMaxBytes = 1.2e18;
-// A share of the period below this is noise, not a cap that held back.
+// A share of the period below this is noise, not a cap or a lack of memory that held back.
 constexpr double kCensoredRatio = 0.02;
+// A limit is known to the hypervisor's grain only.
+constexpr double kLimitTolerance = 1e-6;
 constexpr char kTokenSeparator = '\x1f';
+
+// Whether the limit held the VM back: it wanted more than that. A VM that works in bursts is held
+// back within single periods of enforcement and yet got all that it wanted; only where the limit is
+// not known does such a sign stand alone.
+bool IsCensored(const Observation& o, double held_back_ratio) {
+  return o.allocation >= 0 ? o.demand > o.allocation * (1 + kLimitTolerance)
+                           : held_back_ratio > kCensoredRatio;
+}
 
 bool IsIn(double value, double high) { return value >= 0 && value <= high; }
 
@@ -117,7 +127,7 @@ void ReadSample(const v1::TelemetrySample& sample, VmObservation& vm) {
   // Never below what was consumed.
   cpu.demand = std::max(cpu.usage, sample.cpu_demand_cores());
   cpu.allocation = sample.has_cpu_limit_cores() ? sample.cpu_limit_cores() : -1;
-  cpu.is_censored = sample.cpu_throttled_ratio() > kCensoredRatio;
+  cpu.is_censored = IsCensored(cpu, sample.cpu_throttled_ratio());
   cpu.capacity = sample.vcpu_count();
   Observation& memory = vm.resource[static_cast<size_t>(Resource::kMemory)];
   memory.is_fresh = IsUsable(sample.memory_quality()) && sample.has_memory_usage_bytes();

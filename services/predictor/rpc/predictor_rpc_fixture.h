@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -133,6 +134,9 @@ class Host {
     sample->set_cpu_quality(common::v1::SAMPLE_QUALITY_FRESH);
     sample->set_memory_usage_bytes(1 << 30);
     sample->set_memory_quality(common::v1::SAMPLE_QUALITY_FRESH);
+    if (adjust) {
+      adjust(*sample);
+    }
     ++sequence_;
     return request;
   }
@@ -162,6 +166,8 @@ class Host {
   absl::Status Finish() { return rpc::FromGrpcStatus(stream_->Finish()); }
   ClientStream& stream() { return *stream_; }
   int64_t sequence() const { return sequence_; }
+
+  std::function<void(v1::TelemetrySample&)> adjust;  // applied to each sample before it is sent
 
  private:
   const std::string host_id_;

@@ -47,6 +47,28 @@ TEST_F(PredictorRpcTest, StreamAnswersWithForecastsOfTheNewestSequence) {
   EXPECT_THAT(host.Finish(), IsOk());
 }
 
+TEST_F(PredictorRpcTest, AVmHeldBackInBurstsWithinItsLimitGotWhatItWanted) {
+  PredictorServer server(config_, clock_);
+  Host host(server);
+  host.adjust = [](v1::TelemetrySample& sample) {
+    sample.set_cpu_limit_cores(2);
+    sample.set_cpu_throttled_ratio(0.3);
+    sample.set_vcpu_count(8);
+  };
+  const auto calm = host.SendUntil(300, 1);
+  ASSERT_TRUE(calm.has_value());
+  EXPECT_LE(calm->forecasts(0).advised_allocation(), 1.15);
+
+  host.adjust = [](v1::TelemetrySample& sample) {
+    sample.set_cpu_limit_cores(1);
+    sample.set_cpu_demand_cores(1.3);  // more than the limit, so held back, with or without a sign
+    sample.set_vcpu_count(8);
+  };
+  const auto short_of_it = host.SendUntil(340, 1);
+  ASSERT_TRUE(short_of_it.has_value());
+  EXPECT_GE(short_of_it->forecasts(0).advised_allocation(), 1.5);  // beyond the estimate itself
+}
+
 TEST_F(PredictorRpcTest, EveryBatchIsAcknowledgedWithoutForecasts) {
   PredictorServer server(config_, clock_);
   Host host(server);

@@ -268,7 +268,8 @@ void Portfolio::Learn(const Sample& sample) {
     censored_run_ = sample.is_censored ? censored_run_ + 1 : 0;
   }
   const double growth = censored_run_ == 0 ? 1 : std::min(2.0, 0.8 + 0.4 * censored_run_);
-  const double imputed = sample.seen * growth;
+  // Of what got through: an estimate beyond it is one already.
+  const double imputed = std::max(sample.seen, sample.held * growth);
   const auto value = static_cast<float>(std::min(1.0, std::max(sample.ratio, imputed)));
   // What was not wholly seen tells where demand may be, but not how good a forecast was.
   if (has_forecast && sample.is_complete && sample.is_judged) {

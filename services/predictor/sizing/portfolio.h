@@ -32,8 +32,9 @@ namespace cloudscale::predictor {
 // a step that gets half of what it wants is worse than five that get 95 %, and cuts of a few per
 // cent are paid for by the price already.
 //
-// A censored step counts as 1.2 times what was seen, 1.6 times the next in a row, then twice, so
-// that a cap that is far too low is left behind in a few steps. Source: this project;
+// A censored step counts as 1.2 times what the allocation let through, 1.6 times the next in a row,
+// then twice, so that a cap that is far too low is left behind in a few steps; more where the
+// demand was estimated as more. Source: this project;
 // docs/design/forecaster.md has the measurements. State: below 13 KiB. Cost per step:
 // O(AnalogMemory::kMoments · min(steps, 6)). Thread safety: thread-compatible.
 class Portfolio final : public RatioState {

@@ -49,6 +49,7 @@ void RatioState::Observe(const StepDemand& step) {
     sample.seen = 0;
   }
   sample.ratio = sample.seen;
+  sample.held = step.held >= 0 ? std::min(sample.seen, step.held / capacity_) : sample.seen;
   if (step.is_censored || !step.is_complete) {
     HoldFloor();
   } else {
@@ -56,7 +57,7 @@ void RatioState::Observe(const StepDemand& step) {
     expected_floor_ = 0;
   }
   if (step.is_censored) {
-    sample.ratio = std::min(1.0, kCensoredLift * sample.seen);
+    sample.ratio = std::min(1.0, std::max(sample.seen, kCensoredLift * sample.held));
     if (has_observed_) {
       sample.ratio = Bounded(ExpectedRatio(1), sample.ratio);
     }

@@ -15,10 +15,11 @@ namespace cloudscale::predictor {
 // not fully known:
 //
 // * Demand above the capacity counts as the capacity; parts below 1e-12 count as zero.
-// * Of a censored step the method learns max(1.2 * demand, what it expected). A lower bound is no
-//   reason to expect less, and a method that took it for the demand itself would never see that its
-//   size was too small: it would follow its own size down. The fifth is what the Kubernetes VPA
-//   adds to the usage of a container that ran out of memory.
+// * Of a censored step the method learns the largest of 1.2 * what the allocation let through, the
+//   demand as estimated, and what it expected. A lower bound is no reason to expect less, and a
+//   method that took it for the demand itself would never see that its size was too small: it would
+//   follow its own size down. The fifth is what the Kubernetes VPA adds to the usage of a container
+//   that ran out of memory.
 // * After a gap, and as long as steps are censored or incomplete, the size and the expectation are
 // at
 //   least what they were before, for as long a horizon as was asked for last. The first step that
@@ -36,6 +37,7 @@ class RatioState : public SizingState {
   struct Sample {
     double ratio = 0;  // to learn, in [0, 1]
     double seen = 0;   // as observed, in [0, ratio]
+    double held = 0;   // what an allocation let through, in [0, seen]
     bool is_censored = false;
     double allocation = -1;  // in force, as part of the capacity; negative: what `Size` said last
     bool is_complete = true;

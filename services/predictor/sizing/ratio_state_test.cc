@@ -82,6 +82,18 @@ TEST(RatioStateTest, LearnsNoLessThanItExpectedFromACensoredStep) {
   EXPECT_EQ(state.last.ratio, 0.1);
 }
 
+TEST(RatioStateTest, LiftsWhatTheAllocationLetThroughAndNotAnEstimateBeyondIt) {
+  ScriptedState state(CpuTraits());
+  const double capacity = CpuTraits().capacity;
+  state.Observe({.demand = 0.1 * capacity, .is_censored = true, .held = 0.1 * capacity});
+  EXPECT_DOUBLE_EQ(state.last.ratio, 0.12);
+  state.expected = 0;
+  state.Observe({.demand = 0.13 * capacity, .is_censored = true, .held = 0.1 * capacity});
+  EXPECT_DOUBLE_EQ(state.last.ratio, 0.13);
+  state.Observe({.demand = 0.11 * capacity, .is_censored = true, .held = 0.1 * capacity});
+  EXPECT_DOUBLE_EQ(state.last.ratio, 0.12);
+}
+
 TEST(RatioStateTest, HoldsTheSizeUntilAStepIsKnown) {
   ScriptedState state(CpuTraits());
   state.Observe({.demand = 0.1});

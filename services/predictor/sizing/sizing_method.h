@@ -28,6 +28,9 @@ struct StepDemand {
   bool is_censored = false;
   // In force during the step; negative when it is what `Size` said last.
   double allocation = -1;
+  // Of a censored step: the most that an allocation let through, where `demand` is an estimate of
+  // more; negative when `demand` is what was seen.
+  double held = -1;
   // False when part of it was not seen, or it was made up from its neighbours: the demand may have
   // been higher.
   bool is_complete = true;
