@@ -53,6 +53,10 @@ struct VmReading {
   std::optional<int64_t> memory_guest_total_bytes;
   std::optional<double>
       memory_pressure_some_ratio;  // PSI: share of time at least one task waited for memory, 0..1
+  // What it lacked: read back from swap, faults that had to wait for a disk, processes killed.
+  std::optional<int64_t> memory_swap_in_bytes;
+  std::optional<int64_t> memory_major_fault_count;
+  std::optional<int64_t> memory_oom_kill_count;
 
   std::optional<int64_t> network_receive_bytes;
   std::optional<int64_t> network_transmit_bytes;

@@ -126,6 +126,7 @@ absl::Status CgroupHierarchy::ReadMachine() {
   }
   CS_ASSIGN_OR_RETURN(const std::string meminfo, ReadFile(proc, "meminfo"));
   CS_ASSIGN_OR_RETURN(machine_memory_bytes_, MeminfoBytes(meminfo, "MemTotal"));
+  page_size_ = sysconf(_SC_PAGESIZE);
   cpu_count_ = options_.cpu_count.value_or(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
   return absl::OkStatus();
 }
@@ -302,7 +303,35 @@ absl::StatusOr<std::optional<MemoryUse>> CgroupHierarchy::ReadMemoryUse(
   // v1 counts the group alone under the plain name and its children too under total_.
   const auto cache = stat->find(is_v2 ? "inactive_file" : "total_inactive_file");
   const int64_t cache_bytes = cache == stat->end() ? 0 : cache->second;
-  return MemoryUse{*current, std::max<int64_t>(0, *current - cache_bytes)};
+  MemoryUse use;
+  use.current_bytes = *current;
+  use.used_bytes = std::max<int64_t>(0, *current - cache_bytes);
+  const auto count = [&](absl::string_view key) -> std::optional<int64_t> {
+    const auto entry = stat->find(is_v2 ? std::string(key) : absl::StrCat("total_", key));
+    return entry == stat->end() ? std::nullopt : std::make_optional(entry->second);
+  };
+  use.major_fault_count = count("pgmajfault");
+  // Pages that were swapped out and then wanted again.
+  if (const std::optional<int64_t> pages = count("workingset_refault_anon")) {
+    use.swap_in_bytes = *pages * page_size_;
+  }
+  CS_ASSIGN_OR_RETURN(use.oom_kill_count, ReadOomKills(*directory));
+  return use;
+}
+
+absl::StatusOr<std::optional<int64_t>> CgroupHierarchy::ReadOomKills(
+    const Directory& directory) const {
+  const char* file = version() == CgroupVersion::kV2 ? "memory.events" : "memory.oom_control";
+  CS_ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadIfThere(directory, file));
+  if (!text.has_value()) {
+    return std::nullopt;
+  }
+  const absl::StatusOr<std::map<std::string, int64_t>> events = ParseFlatKeyed(*text);
+  if (!events.ok()) {
+    return InFile(file, events.status());
+  }
+  const auto kills = events->find("oom_kill");
+  return kills == events->end() ? std::nullopt : std::make_optional(kills->second);
 }
 
 absl::StatusOr<Allocation> CgroupHierarchy::ReadAllocation(const GroupDirectories& group) const {

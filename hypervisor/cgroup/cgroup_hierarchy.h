@@ -35,6 +35,10 @@ struct MemoryUse {
   int64_t current_bytes = 0;
   // Without file cache that has not been touched lately, which the kernel drops first.
   int64_t used_bytes = 0;
+  // Since the group was made; absent where the kernel does not count them.
+  std::optional<int64_t> swap_in_bytes;
+  std::optional<int64_t> major_fault_count;
+  std::optional<int64_t> oom_kill_count;
 };
 
 // Where the files of a group are and what they mean, for both versions. An empty optional means
@@ -95,6 +99,8 @@ class CgroupHierarchy {
   [[nodiscard]] absl::Status FindTrees();
   [[nodiscard]] absl::Status ReadMachine();
   [[nodiscard]] absl::Status ProbeCapabilities();
+  [[nodiscard]] absl::StatusOr<std::optional<int64_t>> ReadOomKills(
+      const Directory& directory) const;
 
   CgroupOptions options_;  // version is never kAuto
   std::vector<std::string> trees_;
@@ -102,6 +108,7 @@ class CgroupHierarchy {
   std::string boot_id_;
   int64_t cpu_count_ = 0;
   int64_t machine_memory_bytes_ = 0;
+  int64_t page_size_ = 4096;
 };
 
 // Adds the file's name in front of an error about its content.

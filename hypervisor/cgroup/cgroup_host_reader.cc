@@ -158,6 +158,9 @@ absl::Status CgroupHostReader::ReadGauges(const GroupDirectories& group, VmReadi
   if (memory.has_value()) {
     vm.memory_current_bytes = memory->current_bytes;
     vm.memory_used_bytes = memory->used_bytes;
+    vm.memory_swap_in_bytes = memory->swap_in_bytes;
+    vm.memory_major_fault_count = memory->major_fault_count;
+    vm.memory_oom_kill_count = memory->oom_kill_count;
     vm.memory_maximum_bytes = hierarchy_.MemoryMaximum();
   }
   if (hierarchy_.version() != CgroupVersion::kV2) {

@@ -27,6 +27,10 @@ namespace cloudscale::hypervisor::cgroup {
 //   cpu_wait_time       wait_sum of cpu.stat, v1 kernels with scheduler statistics only; else
 //                       absent. Being throttled is no part of it.
 //   memory_used_bytes   current use without the file cache that was not touched lately.
+//   memory_swap_in_bytes, memory_major_fault_count, memory_oom_kill_count
+//                       workingset_refault_anon (in pages) and pgmajfault of memory.stat; oom_kill
+//                       of memory.events (v2) or, for the group alone, memory.oom_control (v1).
+//                       Absent where the kernel does not count them.
 //   allocation          quota / period as cores; shares or weight on our scale; memory limit.
 // State is kPaused for a frozen group (v2 only), else kRunning: a group without processes is an
 // idle VM. `vcpu_count` is the number of the machine's CPUs, network and disk are absent.

@@ -1,5 +1,7 @@
 #include "hypervisor/cgroup/cgroup_host_reader.h"
 
+#include <unistd.h>
+
 #include <memory>
 #include <string>
 
@@ -71,6 +73,9 @@ TEST_P(CgroupHostReaderTest, EveryFileBecomesItsFieldInOurUnits) {
   EXPECT_EQ(vm.memory_current_bytes, 200 * kMiB);
   EXPECT_EQ(vm.memory_used_bytes, 120 * kMiB);
   EXPECT_EQ(vm.memory_maximum_bytes, reading.memory_capacity_bytes);
+  EXPECT_EQ(vm.memory_swap_in_bytes, 3 * sysconf(_SC_PAGESIZE));
+  EXPECT_EQ(vm.memory_major_fault_count, 7);
+  EXPECT_EQ(vm.memory_oom_kill_count, 2);
   EXPECT_EQ(vm.allocation, (Allocation{1.5, 200, 512 * kMiB}));
   EXPECT_EQ(vm.memory_pressure_some_ratio, is_v2() ? std::optional<double>(0.025) : std::nullopt);
   EXPECT_EQ(vm.network_receive_bytes, std::nullopt);
@@ -133,13 +138,18 @@ TEST_P(CgroupHostReaderTest, BrokenContentIsNamedAndTheOthersAreRead) {
 
 TEST_P(CgroupHostReaderTest, EachBrokenFileIsNoticed) {
   const std::vector<std::string> files =
-      is_v2()
-          ? std::vector<std::string>{"cpu.stat",        "cpu.max",      "cpu.weight",
-                                     "memory.current",  "memory.max",   "memory.stat",
-                                     "memory.pressure", "cgroup.events"}
-          : std::vector<std::string>{
-                "cpu.stat",      "cpu.cfs_quota_us",      "cpu.cfs_period_us",     "cpu.shares",
-                "cpuacct.usage", "memory.usage_in_bytes", "memory.limit_in_bytes", "memory.stat"};
+      is_v2() ? std::vector<std::string>{"cpu.stat",        "cpu.max",       "cpu.weight",
+                                         "memory.current",  "memory.max",    "memory.stat",
+                                         "memory.pressure", "memory.events", "cgroup.events"}
+              : std::vector<std::string>{"cpu.stat",
+                                         "cpu.cfs_quota_us",
+                                         "cpu.cfs_period_us",
+                                         "cpu.shares",
+                                         "cpuacct.usage",
+                                         "memory.usage_in_bytes",
+                                         "memory.limit_in_bytes",
+                                         "memory.stat",
+                                         "memory.oom_control"};
   for (const std::string& file : files) {
     for (const char* text : {"-7 x\n", "\n\xff\n"}) {
       tree_.AddGroup("vm");
@@ -152,6 +162,17 @@ TEST_P(CgroupHostReaderTest, EachBrokenFileIsNoticed) {
   }
   tree_.AddGroup("vm");
   EXPECT_THAT(Read().vms, SizeIs(1));
+}
+
+TEST_P(CgroupHostReaderTest, P1WhatAnOlderKernelDoesNotCountIsAbsentNotZero) {
+  tree_.AddGroup("vm");
+  tree_.Write("vm", "memory.stat", "inactive_file 0\ntotal_inactive_file 0\n");
+  tree_.RemoveFile("vm", is_v2() ? "memory.events" : "memory.oom_control");
+  const HostReading reading = Read();
+  ASSERT_THAT(reading.vms, SizeIs(1));
+  EXPECT_EQ(reading.vms[0].memory_swap_in_bytes, std::nullopt);
+  EXPECT_EQ(reading.vms[0].memory_major_fault_count, std::nullopt);
+  EXPECT_EQ(reading.vms[0].memory_oom_kill_count, std::nullopt);
 }
 
 // "No file" must not be taken for "no cap".

@@ -50,7 +50,10 @@ class FixtureTree {
       Write(name, "cpu.weight", "200\n");
       Write(name, "memory.current", "209715200\n");
       Write(name, "memory.max", "536870912\n");
-      Write(name, "memory.stat", "anon 104857600\nfile 94371840\ninactive_file 83886080\n");
+      Write(name, "memory.stat",
+            "anon 104857600\nfile 94371840\ninactive_file 83886080\n"
+            "workingset_refault_anon 3\npgmajfault 7\n");
+      Write(name, "memory.events", "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\n");
       Write(name, "memory.pressure",
             "some avg10=2.50 avg60=0.07 avg300=0.07 total=2743199\n"
             "full avg10=1.00 avg60=0.07 avg300=0.06 total=2550198\n");
@@ -69,7 +72,9 @@ class FixtureTree {
     Write(name, "memory.stat",
           "cache 94371840\nrss 104857600\ninactive_file 1048576\n"
           "hierarchical_memory_limit 9223372036854771712\ntotal_cache 94371840\n"
-          "total_rss 104857600\ntotal_inactive_file 83886080\n");
+          "total_rss 104857600\ntotal_inactive_file 83886080\n"
+          "total_workingset_refault_anon 3\npgmajfault 1\ntotal_pgmajfault 7\n");
+    Write(name, "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n");
   }
 
   // `group` may be empty: the parent's own file.

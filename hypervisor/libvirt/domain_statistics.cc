@@ -26,6 +26,8 @@ void Add(std::optional<int64_t>& sum, std::optional<int64_t> value) {
 struct GuestMemory {
   std::optional<int64_t> available;
   std::optional<int64_t> usable;
+  std::optional<int64_t> swap_in;
+  std::optional<int64_t> major_fault;
   std::optional<int64_t> last_update_seconds;
 };
 
@@ -109,6 +111,10 @@ DomainStatistics ParseStatistics(const virTypedParameter* parameters, int count,
       guest.available = value;
     } else if (field == "balloon.usable") {
       guest.usable = value;
+    } else if (field == "balloon.swap_in") {
+      guest.swap_in = value;
+    } else if (field == "balloon.major_fault") {
+      guest.major_fault = value;
     } else if (field == "balloon.last-update") {
       guest.last_update_seconds = value;
     }
@@ -119,6 +125,12 @@ DomainStatistics ParseStatistics(const virTypedParameter* parameters, int count,
       *guest.usable >= 0 && *guest.usable <= *guest.available) {
     vm.memory_used_bytes = (*guest.available - *guest.usable) * kKiB;
     vm.memory_guest_total_bytes = *guest.available * kKiB;
+    if (guest.swap_in.has_value() && *guest.swap_in >= 0) {
+      vm.memory_swap_in_bytes = *guest.swap_in * kKiB;
+    }
+    if (guest.major_fault.has_value() && *guest.major_fault >= 0) {
+      vm.memory_major_fault_count = guest.major_fault;
+    }
   }
   return result;
 }

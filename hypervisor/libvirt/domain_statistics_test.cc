@@ -81,8 +81,12 @@ TEST_F(StatisticsTest, MemoryNeedIsWhatTheGuestCannotGiveBack) {
   Number("balloon.maximum", 256 * 1024);
   Number("balloon.available", 180 * 1024);
   Number("balloon.usable", 80 * 1024);
+  Number("balloon.swap_in", 12);
+  Number("balloon.major_fault", 34);
   Number("balloon.last-update", kNow - 10);
   const VmReading vm = Parse().vm;
+  EXPECT_EQ(vm.memory_swap_in_bytes, 12 * 1024);
+  EXPECT_EQ(vm.memory_major_fault_count, 34);
   EXPECT_EQ(vm.memory_current_bytes, 200 * kMiB);
   EXPECT_EQ(vm.memory_maximum_bytes, 256 * kMiB);
   EXPECT_EQ(vm.memory_used_bytes, 100 * kMiB);
@@ -91,8 +95,10 @@ TEST_F(StatisticsTest, MemoryNeedIsWhatTheGuestCannotGiveBack) {
 TEST_F(StatisticsTest, P1OldFiguresOfAGuestThatHangsAreNotItsNeed) {
   Number("balloon.available", 180 * 1024);
   Number("balloon.usable", 170 * 1024);
+  Number("balloon.swap_in", 12);
   Number("balloon.last-update", kNow - 61);
   EXPECT_FALSE(Parse().vm.memory_used_bytes.has_value());
+  EXPECT_FALSE(Parse().vm.memory_swap_in_bytes.has_value());
 }
 
 TEST_F(StatisticsTest, P8ImpossibleFiguresOfAGuestAreNotItsNeed) {

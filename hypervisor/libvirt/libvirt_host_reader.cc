@@ -228,6 +228,9 @@ absl::Status LibvirtHostReader::ReadAlone(virDomainPtr domain, Remembered& remem
   if (measured.memory) {
     vm.memory_current_bytes = measured.memory->current_bytes;
     vm.memory_used_bytes = measured.memory->used_bytes;
+    vm.memory_swap_in_bytes = measured.memory->swap_in_bytes;
+    vm.memory_major_fault_count = measured.memory->major_fault_count;
+    vm.memory_oom_kill_count = measured.memory->oom_kill_count;
   }
   AddDeviceCounters(domain, remembered, vm);
   if (measured.allocation) {

@@ -52,14 +52,26 @@ bool IsImpossible(const SamplingConfig& config, const VmReading& vm) {
   return bad(vm.memory_current_bytes) || bad(vm.memory_used_bytes);
 }
 
-void FillCounters(const GuestReport& report, VmSample& out) {
+// The hypervisor's number where it has one: a guest that shares its kernel with others tells of
+// them too, and a counter must not change its source from one sample to the next.
+void FillCounters(const VmReading& vm, const GuestReport* report, VmSample& out) {
   if (!out.counters.has_value()) {
     return;
   }
-  out.counters->swap_in_bytes = report.swap_in_bytes;
-  out.counters->swap_out_bytes = report.swap_out_bytes;
-  out.counters->major_fault_count = report.major_fault_count;
-  out.counters->oom_kill_count = report.oom_kill_count;
+  Counters& counters = *out.counters;
+  counters.swap_in_bytes = vm.memory_swap_in_bytes;
+  counters.major_fault_count = vm.memory_major_fault_count;
+  counters.oom_kill_count = vm.memory_oom_kill_count;
+  if (report == nullptr) {
+    return;
+  }
+  counters.swap_out_bytes = report->swap_out_bytes;
+  const auto fill = [](std::optional<int64_t>& counter, const std::optional<int64_t>& told) {
+    counter = counter.has_value() ? counter : told;
+  };
+  fill(counters.swap_in_bytes, report->swap_in_bytes);
+  fill(counters.major_fault_count, report->major_fault_count);
+  fill(counters.oom_kill_count, report->oom_kill_count);
 }
 
 void FillGuest(const GuestReport& report, VmSample& out) {
@@ -103,11 +115,11 @@ const HeldReport* MemorySeries::UsableGuest(const SamplingConfig& config,
   return is_lie ? nullptr : guest;
 }
 
-bool MemorySeries::NoteOomKills(const GuestReport& report) {
-  const bool is_new = oom_boot_id_ == report.boot_id && oom_kill_count_.has_value() &&
-                      report.oom_kill_count.value_or(0) > *oom_kill_count_;
-  oom_boot_id_ = report.boot_id;
-  oom_kill_count_ = report.oom_kill_count;
+bool MemorySeries::NoteOomKills(const std::string& source, const std::optional<int64_t>& count) {
+  const bool is_new =
+      oom_source_ == source && oom_kill_count_.has_value() && count.value_or(0) > *oom_kill_count_;
+  oom_source_ = source;
+  oom_kill_count_ = count;
   return is_new;
 }
 
@@ -165,10 +177,15 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
   if (used.has_value()) {
     out.guest_source = config.backend_memory_source;
   }
+  FillCounters(vm, guest != nullptr ? &guest->report : nullptr, out);
+  if (vm.memory_oom_kill_count.has_value()) {
+    observation.has_new_oom_kill = NoteOomKills(vm.incarnation, vm.memory_oom_kill_count);
+  } else if (guest != nullptr) {
+    observation.has_new_oom_kill =
+        NoteOomKills(guest->report.boot_id, guest->report.oom_kill_count);
+  }
   if (guest != nullptr) {
     FillGuest(guest->report, out);
-    FillCounters(guest->report, out);
-    observation.has_new_oom_kill = NoteOomKills(guest->report);
     // A guest that does not tell what is available is no witness of its use: were it taken as none,
     // the VM would grow to its maximum.
     if (const auto& available = guest->report.memory_available_bytes; available.has_value()) {

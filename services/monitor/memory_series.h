@@ -35,7 +35,7 @@ struct MemoryStepContext {
 // legitimately stand still, so there is no kStuck. Thread safety: thread-compatible.
 class MemorySeries {
  public:
-  // Fills the memory fields of `out`, and the guest's counters when `out.counters` is set.
+  // Fills the memory fields of `out`, and the counters of memory when `out.counters` is set.
   void Step(const SamplingConfig& config, const MemoryStepContext& context,
             const hypervisor::VmReading& vm, VmSample& out);
 
@@ -54,7 +54,8 @@ class MemorySeries {
   // VM has.
   const HeldReport* UsableGuest(const SamplingConfig& config, const MemoryStepContext& context,
                                 const hypervisor::VmReading& vm, bool& is_lie) const;
-  bool NoteOomKills(const GuestReport& report);
+  // True when more processes were killed for memory than this source told before.
+  bool NoteOomKills(const std::string& source, const std::optional<int64_t>& count);
   void NoteOverhead(const SamplingConfig& config, const hypervisor::VmReading& vm,
                     const HeldReport* guest);
   [[nodiscard]] int64_t Overhead() const;
@@ -62,7 +63,7 @@ class MemorySeries {
   std::optional<MonoTime> incarnation_since_;  // reports from before belong to the previous boot
   bool is_reset_pending_ = false;
   std::optional<MonoTime> last_good_;
-  std::string oom_boot_id_;
+  std::string oom_source_;  // incarnation, or the guest's boot
   std::optional<int64_t> oom_kill_count_;
   int64_t evidence_sequence_ = 0;
   // Newest differences of what the VM held and what its kernel managed. While a balloon moves, one

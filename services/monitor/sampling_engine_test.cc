@@ -566,6 +566,36 @@ TEST_F(SamplingEngineTest, OomKillRaisesDemandOnce) {
   EXPECT_EQ(Advance(1).vms.at(0).memory_demand_bytes, 600 * kMiB);
 }
 
+TEST_F(SamplingEngineTest, TheHypervisorsWordOfShortageStandsWithoutAGuest) {
+  WarmUp();
+  vm_.memory_swap_in_bytes = 4096;
+  vm_.memory_major_fault_count = 9;
+  vm_.memory_oom_kill_count = 4;
+  const VmSample old = Advance(1).vms.at(0);
+  EXPECT_EQ(old.counters->swap_in_bytes, 4096);
+  EXPECT_EQ(old.counters->major_fault_count, 9);
+  EXPECT_EQ(old.counters->oom_kill_count, 4);
+  const int64_t before = old.memory_demand_bytes.value();
+  vm_.memory_oom_kill_count = 5;
+  EXPECT_GT(Advance(1).vms.at(0).memory_demand_bytes, before);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_demand_bytes, before);
+}
+
+// A guest that shares its kernel with others counts theirs too.
+TEST_F(SamplingEngineTest, TheHypervisorsWordOfShortageComesBeforeTheGuests) {
+  WarmUp();
+  vm_.memory_swap_in_bytes = 4096;
+  vm_.memory_oom_kill_count = 4;
+  Guest(1).oom_kill_count = 70;
+  const int64_t before = Advance(1).vms.at(0).memory_demand_bytes.value();
+  Guest(2).oom_kill_count = 71;
+  Guest(2).swap_in_bytes = int64_t{1} << 40;
+  const VmSample sample = Advance(1).vms.at(0);
+  EXPECT_EQ(sample.memory_demand_bytes, before);
+  EXPECT_EQ(sample.counters->swap_in_bytes, 4096);
+  EXPECT_EQ(sample.counters->oom_kill_count, 4);
+}
+
 TEST_F(SamplingEngineTest, P1ImpossibleMemoryIsNeverSmallUse) {
   WarmUp();
   for (const int64_t bad : {int64_t{0}, int64_t{-1}, int64_t{5000} * kMiB}) {
