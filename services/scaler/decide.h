@@ -66,6 +66,11 @@ struct DecisionInputs {
   [[nodiscard]] const VmObservation& vm() const { return observation->vms[vm_index]; }
 };
 
+// Ratio of steps that may exceed the allocation. Memory that is missing hurts more than a target
+// for CPU says, so there it is at most what the memory's own quantile leaves.
+[[nodiscard]] double TargetViolationRatio(const EffectivePolicy& policy, Resource resource,
+                                          const ScalerConfig& config);
+
 // Present allocation of a series: cap or memory target; what the VM was defined with when it is
 // uncapped; nullopt when not known.
 [[nodiscard]] std::optional<double> PresentAllocation(const VmObservation& vm, Resource resource);

@@ -170,11 +170,19 @@ struct RetrainRequest {
   std::string detail;
 };
 
+// What the forecasts of this series should aim at, since they say that they aim at something else.
+struct TargetRequest {
+  std::string vm_uuid;
+  Resource resource = Resource::kCpu;
+  double target_violation_ratio = 0.02;
+};
+
 struct StepResult {
   std::vector<Decision> decisions;             // in order of VM and resource
   std::vector<PlannedAction> actions;          // shrinks first: donors before acceptors
   std::vector<PlannedAction> recommendations;  // what would be done in AUTO
   std::vector<RetrainRequest> retrains;
+  std::vector<TargetRequest> targets;
   bool is_full_step = false;
 };
 

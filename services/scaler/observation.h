@@ -74,6 +74,7 @@ struct Forecast {
   std::vector<HorizonForecast> horizons;  // growing; the first is the shortest
   Padding padding;
   std::optional<double> advised_allocation;
+  std::optional<double> target_violation_ratio;  // of the advised allocation
   friend bool operator==(const Forecast&, const Forecast&) = default;
 };
 

@@ -13,6 +13,9 @@ namespace {
 
 // Above it the window would outlast any cool-down.
 constexpr int64_t kMaxFreshStreak = 10'000;
+// A target that was asked for shows with the next forecast; the request may have been lost.
+constexpr absl::Duration kTargetPatience = absl::Seconds(30);
+constexpr double kTargetTolerance = 1e-3;  // of the ratio
 
 bool IsCorrection(const DecisionInputs& in, const Decision& d, double present) {
   return in.is_short() && d.target > present;
@@ -107,7 +110,8 @@ PlanningEngine::VmEntry* PlanningEngine::EntryOf(const VmObservation& vm, StepTi
     }
     VmEntry entry{{SeriesState(Resource::kCpu, *config_), SeriesState(Resource::kMemory, *config_)},
                   nullptr,
-                  now.mono};
+                  now.mono,
+                  {}};
     for (const Resource r : kResources) {
       if (const auto r_it = restored_.find({vm.uuid, Index(r)}); r_it != restored_.end()) {
         entry.series[Index(r)].RestoreLastSet(r_it->second);
@@ -128,6 +132,25 @@ void PlanningEngine::ForgetVanished(MonoTime now) {
       }
     }
     it = now - it->second.last_seen > config_->vanished_ttl ? vms_.erase(it) : std::next(it);
+  }
+}
+
+// The forecast tells what it aims at, so a predictor that has lost its state, or never heard of it,
+// is told again.
+void PlanningEngine::CompareTarget(const VmObservation& vm, Resource resource, MonoTime now,
+                                   VmEntry& entry, StepResult& result) const {
+  const std::optional<Forecast>& forecast =
+      resource == Resource::kCpu ? vm.cpu_forecast : vm.memory_forecast;
+  if (!forecast || !forecast->target_violation_ratio || !entry.policy->of(resource).is_managed) {
+    return;
+  }
+  const double target = TargetViolationRatio(*entry.policy, resource, *config_);
+  std::optional<MonoTime>& asked_at = entry.target_asked_at[Index(resource)];
+  if (std::abs(*forecast->target_violation_ratio - target) <= kTargetTolerance * target) {
+    asked_at.reset();
+  } else if (!asked_at || now - *asked_at >= kTargetPatience) {
+    asked_at = now;
+    result.targets.push_back({vm.uuid, resource, target});
   }
 }
 
@@ -171,6 +194,7 @@ StepResult PlanningEngine::Step(StepTime now, std::shared_ptr<const HostObservat
         ++counters_.retrains;
         result.retrains.push_back({vm.uuid, r, "under-estimates in a row"});
       }
+      CompareTarget(vm, r, now.mono, *entry, result);
       const bool is_managed = entry->policy->of(r).is_managed && vm.state == VmRunState::kRunning;
       is_warm_ = is_warm_ && (!is_managed || UsageOf(vm, r) == std::nullopt ||
                               series.fresh_samples() >= config_->warm_up_samples);

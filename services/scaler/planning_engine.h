@@ -67,6 +67,7 @@ class PlanningEngine {
     std::array<SeriesState, 2> series;  // by `Index(Resource)`
     std::shared_ptr<const EffectivePolicy> policy;
     MonoTime last_seen;
+    std::array<std::optional<MonoTime>, 2> target_asked_at;
     [[nodiscard]] const SeriesState& of(Resource r) const { return series[Index(r)]; }
   };
   [[nodiscard]] const std::map<std::string, VmEntry>& vms() const { return vms_; }
@@ -95,6 +96,8 @@ class PlanningEngine {
   bool Accept(StepTime now, const HostObservation& o);
   VmEntry* EntryOf(const VmObservation& vm, StepTime now);
   void ForgetVanished(MonoTime now);
+  void CompareTarget(const VmObservation& vm, Resource resource, MonoTime now, VmEntry& entry,
+                     StepResult& result) const;
   int64_t FreshStreakNeeded(const Bounds& bounds) const;
   void DecideAll(StepTime now, std::vector<Work>& work);
   void ShareHost(Resource resource, const HostObservation& o, std::vector<Work>& work);

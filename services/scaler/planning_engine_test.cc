@@ -95,6 +95,54 @@ TEST(PlanningEngineTest, RetrainIsAskedForAfterThreeUnderEstimatesInARow) {
   EXPECT_THAT(per_tick, ::testing::ElementsAre(0, 0, 1, 0, 0, 1));
 }
 
+TEST(PlanningEngineTest, AForecastThatAimsAtAnotherTargetIsToldThePolicys) {
+  World world;
+  world.policies.defaults.target_violation_ratio = 0.1;
+  world.Push();
+  world.vms["vm"] = {.demand = 1.0};
+  const StepResult first = world.Tick();
+  ASSERT_EQ(first.targets.size(), 1u) << "memory is not managed";
+  EXPECT_EQ(first.targets[0].vm_uuid, "vm");
+  EXPECT_EQ(first.targets[0].resource, Resource::kCpu);
+  EXPECT_EQ(first.targets[0].target_violation_ratio, 0.1);
+  size_t asked = 0;
+  for (int i = 0; i < 29; ++i) {
+    asked += world.Tick().targets.size();
+  }
+  EXPECT_EQ(asked, 0u) << "asked again before the answer could show";
+  EXPECT_EQ(world.Tick().targets.size(), 1u);
+  world.vms["vm"].forecast_target = 0.1;
+  for (int i = 0; i < 60; ++i) {
+    EXPECT_TRUE(world.Tick().targets.empty());
+  }
+  world.vms["vm"].forecast_target = 0.02;  // its state was lost
+  EXPECT_EQ(world.Tick().targets.size(), 1u);
+}
+
+TEST(PlanningEngineTest, MemoryAimsAtNoMoreThanItsOwnQuantileLeaves) {
+  World world;
+  world.policies.defaults.target_violation_ratio = 0.1;
+  world.ManageMemory();
+  world.vms["vm"] = {.demand = 1.0};
+  const StepResult result = world.Tick();
+  ASSERT_EQ(result.targets.size(), 2u);
+  EXPECT_EQ(result.targets[1].resource, Resource::kMemory);
+  EXPECT_NEAR(result.targets[1].target_violation_ratio, 0.005, 1e-12);
+}
+
+// The predictor has not been told yet, or never will be.
+TEST(PlanningEngineTest, AnAdviceForMoreViolationsThanThePolicyWantsIsNotFollowed) {
+  World world;
+  world.vms["vm"] = {.demand = 1.0, .advised_ratio = 1.3, .forecast_target = 0.02};
+  world.Ticks(200);
+  const double advised = *world.vms["vm"].cap;
+  EXPECT_NEAR(advised, 1.3, 0.13);
+  world.vms["vm"].forecast_target = 0.2;
+  world.vms["vm"].advised_ratio = 0.5;
+  world.Ticks(200);
+  EXPECT_GE(*world.vms["vm"].cap, 1.0);
+}
+
 TEST(PlanningEngineTest, WorksWithoutAPredictor) {
   World world;
   world.link = PredictorLink::kOff;

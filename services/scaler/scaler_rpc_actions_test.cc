@@ -137,6 +137,20 @@ TEST_F(ScalerRpcTest, UnderEstimatesInARowAskThePredictorToRetrain) {
   EXPECT_FALSE(asked->request_id().empty());
 }
 
+TEST_F(ScalerRpcTest, ThePolicysTargetIsWhatForecastsAimAt) {
+  config_.mutable_default_policy()->set_target_violation_ratio(0.1);
+  StartScaler();
+  Steps(2, 1.0);
+  const auto asked = predictor_.targets.PopFor(absl::Seconds(10), {});
+  ASSERT_TRUE(asked.has_value());
+  ASSERT_EQ(asked->targets_size(), 2);
+  EXPECT_EQ(asked->targets(0).vm_uuid(), "vm-a");
+  EXPECT_EQ(asked->targets(0).resource(), cloudscale::common::v1::RESOURCE_CPU);
+  EXPECT_EQ(asked->targets(0).target_violation_ratio(), 0.1);
+  EXPECT_FALSE(asked->targets(0).has_price_factor());
+  EXPECT_FALSE(asked->request_id().empty());
+}
+
 TEST_F(ScalerRpcTest, WatchersSeeDecisionsActionsAndStatus) {
   StartScaler();
   Steps(4, 1.0);

@@ -9,6 +9,8 @@ namespace {
 // A little more than the threshold asks for, so that rounding cannot tip the balance.
 constexpr double kPressureSlack = 1.02;
 
+constexpr double kTargetTolerance = 1e-3;
+
 bool IsUsable(std::optional<double> x) { return x.has_value() && std::isfinite(*x) && *x >= 0; }
 
 std::optional<double> Larger(std::optional<double> a, std::optional<double> b) {
@@ -75,11 +77,14 @@ Wish FromForecast(const DecisionInputs& in, const Forecast& forecast) {
       (is_memory ? config.memory_correction : config.cpu_correction).threshold_ratio;
   // The published rule is forecast + padding; what the target violation rate asks for beyond it is
   // margin.
-  double least = IsUsable(forecast.advised_allocation)
-                     ? *forecast.advised_allocation
-                     : QuantileAt(h, 1 - in.policy->target_violation_ratio);
+  const double target = TargetViolationRatio(*in.policy, in.resource, config);
+  double least = forecast.advised_allocation.value_or(0);
+  // A size for more violations than the policy wants is not enough: nobody has told the predictor.
+  if (!IsUsable(forecast.advised_allocation) ||
+      forecast.target_violation_ratio.value_or(target) > target * (1 + kTargetTolerance)) {
+    least = std::max(least, QuantileAt(h, 1 - target));
+  }
   if (is_memory) {
-    // Memory that is missing hurts more than a target for CPU says.
     least = std::max(least, QuantileAt(h, config.memory.quantile_ratio));
   }
   double value = std::max(base + forecast.padding.total, least);
@@ -119,6 +124,13 @@ Wish FromRecentDemand(const DecisionInputs& in) {
 }
 
 }  // namespace
+
+double TargetViolationRatio(const EffectivePolicy& policy, Resource resource,
+                            const ScalerConfig& config) {
+  return resource == Resource::kCpu
+             ? policy.target_violation_ratio
+             : std::min(policy.target_violation_ratio, 1 - config.memory.quantile_ratio);
+}
 
 std::optional<double> PresentAllocation(const VmObservation& vm, Resource resource) {
   const bool is_cpu = resource == Resource::kCpu;

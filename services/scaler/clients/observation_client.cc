@@ -108,6 +108,9 @@ Forecast ForecastFromProto(const mv1::AgedForecast& in) {
   if (f.has_advised_allocation()) {
     out.advised_allocation = f.advised_allocation();
   }
+  if (f.has_target_violation_ratio()) {
+    out.target_violation_ratio = f.target_violation_ratio();
+  }
   return out;
 }
 

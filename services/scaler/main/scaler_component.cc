@@ -12,7 +12,7 @@
 #include "common/status/macros.h"
 #include "services/scaler/clients/capacity_client.h"
 #include "services/scaler/clients/observation_client.h"
-#include "services/scaler/clients/retrain_client.h"
+#include "services/scaler/clients/predictor_client.h"
 #include "services/scaler/journal/sqlite_journal.h"
 #include "services/scaler/main/scaler_config_conversion.h"
 #include "services/scaler/memory_journal.h"
@@ -45,9 +45,9 @@ class ScalerComponent final : public rpc::Component {
                                        config.client().backoff_max(), absl::Seconds(10))}),
             config.monitor_address(),
             [this](HostObservation o) { runtime_.OnObservation(std::move(o)); }),
-        retrains_(Rng(env.seed).Fork("scaler/retrain"), config.predictor_address(),
-                  DurationOr(config.client().has_deadline(), config.client().deadline(),
-                             absl::Seconds(5))),
+        predictor_(Rng(env.seed).Fork("scaler/retrain"), config.predictor_address(),
+                   DurationOr(config.client().has_deadline(), config.client().deadline(),
+                              absl::Seconds(5))),
         capacity_(
             env.clock, env.metrics,
             Backoff(Rng(env.seed).Fork("scaler/lbctl"),
@@ -69,12 +69,15 @@ class ScalerComponent final : public rpc::Component {
   absl::Status MakeCore(ScalerCore::Config config, std::unique_ptr<Journal> journal,
                         std::unique_ptr<hypervisor::VmActuator> actuator) {
     ScalerCore::Sinks sinks = runtime_.MakeSinks();
-    sinks.retrain = [this](const RetrainRequest& request) { retrains_.Ask(request); };
+    sinks.retrain = [this](const RetrainRequest& request) { predictor_.Ask(request); };
+    sinks.targets = [this](std::vector<TargetRequest> targets) {
+      predictor_.Aim(std::move(targets));
+    };
     if (!lbctl_address_.empty()) {
       sinks.capacity = [this](CapacityReport report) { capacity_.Report(std::move(report)); };
     }
     sinks.links = [this] {
-      return std::vector<cloudscale::common::v1::LinkState>{observations_.link(), retrains_.link(),
+      return std::vector<cloudscale::common::v1::LinkState>{observations_.link(), predictor_.link(),
                                                             capacity_.link()};
     };
     CS_ASSIGN_OR_RETURN(
@@ -94,7 +97,7 @@ class ScalerComponent final : public rpc::Component {
     runtime_.Start(std::move(core_));
     observations_.Start(env_.channel(monitor_address_));
     if (!predictor_address_.empty()) {
-      retrains_.Start(env_.channel(predictor_address_));
+      predictor_.Start(env_.channel(predictor_address_));
     }
     if (!lbctl_address_.empty()) {
       capacity_.Start(env_.channel(lbctl_address_));
@@ -104,7 +107,7 @@ class ScalerComponent final : public rpc::Component {
 
   void Stop() override {
     observations_.Stop();
-    retrains_.Stop();
+    predictor_.Stop();
     capacity_.Stop();
     runtime_.Stop();
   }
@@ -145,7 +148,7 @@ class ScalerComponent final : public rpc::Component {
   std::unique_ptr<ScalerCore> core_;  // until Start
   Runtime runtime_;
   ObservationClient observations_;
-  RetrainClient retrains_;
+  PredictorClient predictor_;
   CapacityClient capacity_;
   const absl::Duration capacity_time_to_live_;
   const std::string lbctl_address_;

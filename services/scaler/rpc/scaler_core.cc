@@ -178,6 +178,9 @@ void ScalerCore::OnObservation(HostObservation observation) {
       sinks_.retrain(retrain);
     }
   }
+  if (sinks_.targets && !result.targets.empty()) {
+    sinks_.targets(result.targets);
+  }
   for (auto it = last_decisions_.begin(); it != last_decisions_.end();) {
     it = engine_.vms().count(it->first.first) == 0 ? last_decisions_.erase(it) : std::next(it);
   }

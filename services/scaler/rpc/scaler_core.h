@@ -56,6 +56,7 @@ class ScalerCore {
     std::function<void(const v1::Action&)> action;
     std::function<void(std::shared_ptr<const Snapshot>)> snapshot;
     std::function<void(const RetrainRequest&)> retrain;
+    std::function<void(std::vector<TargetRequest>)> targets;
     std::function<void(CapacityReport)> capacity;
     std::function<std::vector<cloudscale::common::v1::LinkState>()> links;
   };

@@ -63,7 +63,7 @@ class FakeMonitor final : public monitor::v1::MonitorService::Service {
   std::atomic<int> active = 0;
 };
 
-// Keeps the requests to retrain.
+// Keeps the requests to retrain; its forecasts aim at what it was told last.
 class FakePredictor final : public predictor::v1::PredictorService::Service {
  public:
   grpc::Status Retrain(grpc::ServerContext*, const predictor::v1::RetrainRequest* in,
@@ -71,7 +71,15 @@ class FakePredictor final : public predictor::v1::PredictorService::Service {
     seen.PushDroppingOldest(*in);
     return grpc::Status::OK;
   }
+  grpc::Status UpdateTargets(grpc::ServerContext*, const predictor::v1::UpdateTargetsRequest* in,
+                             predictor::v1::UpdateTargetsResponse*) override {
+    target_violation_ratio = in->targets(0).target_violation_ratio();
+    targets.PushDroppingOldest(*in);
+    return grpc::Status::OK;
+  }
   BoundedQueue<predictor::v1::RetrainRequest> seen{100};
+  BoundedQueue<predictor::v1::UpdateTargetsRequest> targets{100};
+  std::atomic<double> target_violation_ratio = 0.02;
 };
 
 // Answers reports of capacity at once; those with announcements, when told so, later or with an
@@ -268,6 +276,7 @@ class ScalerRpcTest : public ::testing::Test {
         f.set_resource(common::v1::RESOURCE_CPU);
         f.set_model("truth");
         f.set_is_warm(true);
+        f.set_target_violation_ratio(predictor_.target_violation_ratio);
         common::v1::HorizonForecast& h = *f.add_horizons();
         h.set_expected(demand);
         common::v1::QuantileValue& q = *h.add_quantiles();

@@ -33,6 +33,8 @@ class World {
     absl::Duration forecast_age = absl::Seconds(1);
     bool is_warm = true;
     double pad = 0;
+    std::optional<double> advised_ratio = std::nullopt;  // advised allocation over demand
+    double forecast_target = 0.02;
   };
 
   explicit World(ScalerConfig config = FastConfig(), Mode mode = Mode::kAuto) : engine(config) {
@@ -141,6 +143,10 @@ class World {
     f.is_warm = vm.is_warm;
     const double v = value * vm.forecast_ratio;
     f.horizons = {{absl::Seconds(10), {{0.5, v}, {0.98, v}, {0.999, v}}, v}};
+    f.target_violation_ratio = vm.forecast_target;
+    if (vm.advised_ratio) {
+      f.advised_allocation = value * *vm.advised_ratio;
+    }
     f.padding.total = vm.pad;
     f.padding.parts = {{PaddingKind::kBurst, vm.pad}};
     return f;
