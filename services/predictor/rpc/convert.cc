@@ -135,7 +135,9 @@ void ReadSample(const v1::TelemetrySample& sample, VmObservation& vm) {
   memory.demand = std::max(memory.usage, static_cast<double>(sample.memory_demand_bytes()));
   memory.allocation =
       sample.has_memory_limit_bytes() ? static_cast<double>(sample.memory_limit_bytes()) : -1;
-  memory.is_censored = sample.memory_pressure_ratio() > kCensoredRatio;
+  // Tasks that wait for memory are held back below the limit too: caches are gone by then.
+  memory.is_censored = sample.memory_pressure_ratio() > kCensoredRatio ||
+                       IsCensored(memory, sample.memory_pressure_ratio());
 }
 
 absl::Status FaultsOf(const v1::TelemetryBatch& batch) {
