@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from session import sign
 
+DAY_SECONDS = 86400
 ITEMS = 20000
 CATEGORIES = 20
 USERS = 1000
@@ -49,6 +50,25 @@ def rates(values, first, count, seconds):
         points = window[int(low):max(int(low) + 1, math.ceil(high))]
         result.append(sum(points) / len(points) / top)
     return result
+
+
+def two_stretches(directory, name, seconds, first=None, points=None):
+    """Relative rate in each of `seconds`, of a stretch of a recorded trace and of the one before it: of its second and first whole day when
+    nothing is said. That was picked before anything was measured, and not by what it looks like. Made up are 'wave', and 'flash': quiet, and
+    four times as much from the middle on, which nobody has seen before."""
+    if name in ("wave", "flash"):
+        quiet = [0.25] * (seconds + seconds // 2)
+        values = [0.2 + 0.15 * (1 + math.sin(i / 8)) + (0.35 if i % 45 < 6 else 0) for i in range(2 * seconds)] if name == "wave" else (
+            quiet + [1.0] * (2 * seconds - len(quiet)))
+        first, points = seconds, seconds
+    else:
+        values, step = read_trace(directory / "traces.csv.gz", name)
+        day = int(DAY_SECONDS / step)
+        first, points = first if first is not None else day, points or day
+        if not (2 <= points <= first and first + points <= len(values)):
+            raise SystemExit(f"points {first - points} to {first + points}, a stretch and one before it: trace {name} has 0 to {len(values)}")
+    both = rates(values, first - points, 2 * points, 2 * seconds)
+    return both[:seconds], both[seconds:]
 
 
 @dataclass(frozen=True)

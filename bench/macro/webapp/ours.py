@@ -1,5 +1,6 @@
 """cloudscaled on the experiment's VMs: the product as it is, at ten times its usual pace."""
 import contextlib
+import datetime
 import json
 import signal
 import subprocess
@@ -8,9 +9,9 @@ import time
 START_LIMIT = 30
 
 
-def configuration(args, stack, mode, uuids):
+def watching(args, stack, mode="recommend"):
     # Growth and shrinking as fast as cgroups allow, since the objective tells when it was too little.
-    text = f"""host_id: webapp
+    return f"""host_id: webapp
 state_directory: {stack.directory}/state
 hypervisor: {{cgroup: {{parent_group: {stack.groups.parent}}}}}
 monitor: {{sampling_period: 0.5s}}
@@ -25,9 +26,11 @@ scaler:
     cpu: {{min: {args.floor}, max: {args.ceiling}, cool_down_down: 0s, quiet_steps: 1, dead_band_ratio: 0.05}}
     memory: {{is_managed: false}}
 """
-    if mode != "auto":
-        return text
-    return text + f"""sla:
+
+
+def acting(args, stack):
+    uuids = known_uuids(stack.directory)
+    return watching(args, stack, "auto") + f"""sla:
   haproxy_log: {{is_enabled: true, listen_address: "{stack.log_address}", slice: 0.5s}}
   price: {{duration: 30s}}
   objectives:
@@ -47,23 +50,47 @@ lbctl:
 """
 
 
+def known_uuids(directory):
+    """By name, from the daemon that watched before."""
+    return json.loads((directory / "uuids.json").read_text())
+
+
+def violations(directory, origin):
+    """What cloudscaled saw of missed objectives and did about them; seconds since `origin`, a wall-clock time."""
+    def since(text):
+        # Fractions of any length, which older versions of Python do not read.
+        whole, _, fraction = text.rstrip("Z").partition(".")
+        moment = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc).timestamp() + float(f"0.{fraction or 0}")
+        return moment - origin
+
+    found = json.loads((directory / "violations.json").read_text()).get("violations", [])
+    return sorted(({"started_seconds": since(one["started_at"]), "ended_seconds": since(one["ended_at"]) if "ended_at" in one else None,
+                    "observed_ms": 1000 * one["observed"], "threshold_ms": 1000 * one["threshold"], "requests": int(one["request_count"]),
+                    "effects": one.get("effects", [])} for one in found), key=lambda one: one["started_seconds"])
+
+
 @contextlib.contextmanager
-def daemon(args, stack, mode):
-    """cloudscaled in this mode while inside. Whoever acts starts with what the one before has learnt."""
-    directory = stack.directory
+def daemon(binaries, directory, mode, configuration):
+    """cloudscaled while inside. Whoever acts starts with what the one before has learnt."""
     config, address = directory / f"cloudscaled-{mode}.yaml", directory / "address"
     (directory / "state").mkdir(exist_ok=True)
-    uuids_file = directory / "uuids.json"
-    config.write_text(configuration(args, stack, mode, json.loads(uuids_file.read_text()) if mode == "auto" else {}))
+    config.write_text(configuration)
     address.unlink(missing_ok=True)
     log_path = directory / f"cloudscaled-{mode}.log"
     with open(log_path, "ab") as log:
-        process = subprocess.Popen([args.bin / "cloudscaled", "--config", config, "--listen", "127.0.0.1:0", f"--port-file={address}"],
+        process = subprocess.Popen([binaries / "cloudscaled", "--config", config, "--listen", "127.0.0.1:0", f"--port-file={address}"],
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def check():
         if process.poll() is not None:
             raise SystemExit(f"webapp: cloudscaled ended: {log_path.read_text()[-3000:]}")
+
+    def control(*words):
+        done = subprocess.run([binaries / "cloudscalectl", f"--address={address.read_text().strip()}", "--json", *words], capture_output=True,
+                              text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"webapp: cloudscalectl {' '.join(words)}: {done.stderr}")
+        return json.loads(done.stdout)
 
     try:
         deadline = time.monotonic() + START_LIMIT
@@ -74,19 +101,10 @@ def daemon(args, stack, mode):
             time.sleep(0.05)
         yield check
         check()
-        answer = control(args, address.read_text().strip(), "vms")
-        uuids_file.write_text(json.dumps({vm["name"]: vm["vm_uuid"] for vm in answer["vms"]}))
+        (directory / "uuids.json").write_text(json.dumps({vm["name"]: vm["vm_uuid"] for vm in control("vms")["vms"]}))
         if mode == "auto":
             for what, *more in (("status",), ("violations",), ("decisions", "--limit", "3000")):
-                (directory / f"{what}.json").write_text(json.dumps(control(args, address.read_text().strip(), what, *more), indent=1))
+                (directory / f"{what}.json").write_text(json.dumps(control(what, *more), indent=1))
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-
-
-def control(args, address, *words):
-    done = subprocess.run([args.bin / "cloudscalectl", f"--address={address}", "--json", *words], capture_output=True, text=True, timeout=30,
-                          check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"webapp: cloudscalectl {' '.join(words)}: {done.stderr}")
-    return json.loads(done.stdout)

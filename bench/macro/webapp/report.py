@@ -61,6 +61,14 @@ def table(results):
     return "\n".join(lines)
 
 
+def story(violation):
+    """What happened in one violation, a line each."""
+    end = f"to {violation['ended_seconds']:.1f} s" if violation["ended_seconds"] is not None else "on, still open at the end"
+    return "\n".join([f"objective missed from {violation['started_seconds']:.1f} {end}: at worst {violation['observed_ms']:.0f} ms, "
+                      f"{violation['threshold_ms']:.0f} allowed, {violation['requests']} requests in that window",
+                      *(f"  {effect}" for effect in violation["effects"])])
+
+
 class Svg:
     def __init__(self, width, height):
         self.parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
@@ -83,12 +91,12 @@ class Svg:
         path.write_text("\n".join([*self.parts, "</svg>"]) + "\n")
 
 
-def draw_runs(path, runs, tiers, first, seconds, threshold, share):
+def draw_runs(path, runs, tiers, first, seconds, threshold, share, what="caps", unit="cores"):
     """A strip for each policy: sum of caps and of use, time in violation shaded."""
     height, left, right = 110, 130, 20
     width = 900
     svg = Svg(width, 40 + height * len(runs) + 30)
-    svg.text(left, 20, f"Sum of caps (blue) and use (orange) of {', '.join(tiers)} in cores; time of violated objective shaded")
+    svg.text(left, 20, f"Sum of {what} (blue) and use (orange) of {', '.join(tiers)} in {unit}; time of violated objective shaded")
     most = max(sum(row[3].values()) for run in runs for row in run["rows"])
 
     def x(t):
@@ -118,12 +126,12 @@ def draw_runs(path, runs, tiers, first, seconds, threshold, share):
     svg.write(path)
 
 
-def draw_frontier(path, results):
+def draw_frontier(path, results, key="core_seconds", what="core-seconds"):
     """Core-seconds against time in violation, a dot a policy."""
     width, height, left, bottom = 760, 420, 70, 50
     svg = Svg(width, height)
     svg.text(left, 20, "Time of violated objective against what was allocated; lower left is better")
-    most_x = 1.1 * max(r["core_seconds"] for r in results)
+    most_x = 1.1 * max(r[key] for r in results)
     most_y = 1.1 * max(0.01, *(r["violation_share"] for r in results))
 
     def x(value):
@@ -136,9 +144,9 @@ def draw_frontier(path, results):
     for i in range(5):
         svg.text(x(most_x * i / 5), height - bottom + 18, f"{most_x * i / 5:.0f}", "#888888", "middle")
         svg.text(left - 6, y(most_y * i / 5) + 4, f"{100 * most_y * i / 5:.0f} %", "#888888", "end")
-    svg.text((left + width - 120) / 2, height - 12, "core-seconds allocated", anchor="middle")
+    svg.text((left + width - 120) / 2, height - 12, f"{what} allocated", anchor="middle")
     for r in results:
         colour = "#d55e00" if r["policy"] == "ours" else "#0072b2"
-        svg.dot(x(r["core_seconds"]), y(r["violation_share"]), colour)
-        svg.text(x(r["core_seconds"]) + 9, y(r["violation_share"]) + 4, r["policy"], colour)
+        svg.dot(x(r[key]), y(r["violation_share"]), colour)
+        svg.text(x(r[key]) + 9, y(r["violation_share"]) + 4, r["policy"], colour)
     svg.write(path)

@@ -34,8 +34,8 @@ ANALYZE;
 class Groups:
     """Cgroups of the tiers, v1 or v2, below a parent of their own."""
 
-    def __init__(self, parent):
-        self.parent = parent
+    def __init__(self, parent, tiers=TIERS):
+        self.parent, self.tiers = parent, tiers
         self.is_v2 = (CGROUPS / "cgroup.controllers").exists()
         self._trees = [CGROUPS] if self.is_v2 else [CGROUPS / name for name in ("cpu", "cpuacct", "memory")]
 
@@ -47,14 +47,14 @@ class Groups:
                 raise Missing(f"no group can be made in {tree}: {error.strerror}") from error
             if self.is_v2:
                 (tree / self.parent / "cgroup.subtree_control").write_text("+cpu +memory")
-            for tier in TIERS:
+            for tier in self.tiers:
                 (tree / self.parent / tier).mkdir()
 
     def remove(self):
         for tree in self._trees:
             if not (tree / self.parent).exists():
                 continue
-            for path in (*(tree / self.parent / tier for tier in TIERS), tree / self.parent):
+            for path in (*(tree / self.parent / tier for tier in self.tiers), tree / self.parent):
                 deadline = time.monotonic() + 10
                 while path.exists():
                     try:
@@ -92,6 +92,29 @@ class Groups:
             return
         self._path(tier, "cpu", "cpu.cfs_period_us").write_text(str(PERIOD_US))
         self._path(tier, "cpu", "cpu.cfs_quota_us").write_text("-1" if cores is None else quota)
+
+    def memory_limit(self, tier):
+        """Bytes; a very large number without a limit."""
+        if self.is_v2:
+            text = self._path(tier, "memory", "memory.max").read_text().strip()
+            return 1 << 62 if text == "max" else int(text)
+        return int(self._path(tier, "memory", "memory.limit_in_bytes").read_text())
+
+    def set_memory_limit(self, tier, size):
+        """Bytes, None for no limit. What is above it is swapped out meanwhile."""
+        if self.is_v2:
+            self._path(tier, "memory", "memory.max").write_text("max" if size is None else str(size))
+        else:
+            self._path(tier, "memory", "memory.limit_in_bytes").write_text("-1" if size is None else str(size))
+
+    def memory_used(self, tier):
+        return int(self._path(tier, "memory", "memory.current" if self.is_v2 else "memory.usage_in_bytes").read_text())
+
+    def memory_events(self, tier):
+        """(pages that had to be read back from disk or swap, processes killed for lack of memory) since the group was made."""
+        stat = dict(line.split() for line in self._path(tier, "memory", "memory.stat").read_text().splitlines())
+        kills = self._path(tier, "memory", "memory.events" if self.is_v2 else "memory.oom_control").read_text().splitlines()
+        return int(stat["pgmajfault"]), int(dict(line.split() for line in kills)["oom_kill"])
 
 
 class Missing(Exception):
@@ -241,17 +264,34 @@ backend web
         self._wait("HAProxy", self.admin_socket.exists)
 
 
+class CpuUse:
+    """What each tier used since the call before and may use, in cores, for a Meter."""
+
+    def __init__(self, groups, full_cores):
+        self._groups, self._full = groups, full_cores
+        self._time, self._counted = None, {}
+
+    def __call__(self, now):
+        counted = {tier: self._groups.cpu_seconds(tier) for tier in self._groups.tiers}
+        length = now - self._time if self._time is not None else 1.0
+        used = {tier: (counted[tier] - self._counted.get(tier, counted[tier])) / length for tier in counted}
+        self._time, self._counted = now, counted
+        caps = {tier: self._groups.cap(tier) for tier in self._groups.tiers}
+        return used, {tier: self._full if cap is None else min(cap, self._full) for tier, cap in caps.items()}
+
+
 class Meter:
     """Reads what each tier uses and may use, ten times a second, until stopped."""
 
     INTERVAL = 0.1
 
-    def __init__(self, groups, full_cores):
-        self._groups, self._full = groups, full_cores
+    def __init__(self, read):
+        """`read(now)` gives {tier: used since the call before} and {tier: may use}."""
+        self._read = read
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.failure = None
-        self.rows = []  # (seconds, {tier: used cores}, {tier: cap})
+        self.rows = []  # (seconds, length, {tier: used}, {tier: given})
         self.changes = 0
         self._start = 0.0
 
@@ -267,23 +307,17 @@ class Meter:
 
     def _run(self):
         try:
-            last_time, last_use, last_cap = None, {}, {}
+            last_time, last_given = None, {}
             while not self._stop.wait(self.INTERVAL):
                 now = time.monotonic()
-                use = {tier: self._groups.cpu_seconds(tier) for tier in TIERS}
-                cap = {tier: self._groups.cap(tier) for tier in TIERS}
+                used, given = self._read(now)
                 if last_time is not None:
-                    # Under way from one value to the next a cap is counted at the larger one.
-                    given = {tier: max(self._size(cap[tier]), self._size(last_cap[tier])) for tier in TIERS}
-                    self.rows.append((now - self._start, now - last_time,
-                                      {tier: (use[tier] - last_use[tier]) / (now - last_time) for tier in TIERS}, given))
-                    self.changes += sum(cap[tier] != last_cap[tier] for tier in TIERS)
-                last_time, last_use, last_cap = now, use, cap
+                    # Under way from one value to the next a limit is counted at the larger one.
+                    self.rows.append((now - self._start, now - last_time, used, {tier: max(given[tier], last_given[tier]) for tier in given}))
+                    self.changes += sum(given[tier] != last_given[tier] for tier in given)
+                last_time, last_given = now, given
         except OSError as failure:
             self.failure = failure
-
-    def _size(self, cap):
-        return self._full if cap is None else min(cap, self._full)
 
 
 def scratch_directory():

@@ -19,16 +19,16 @@ constexpr double kFull = 0.95;  // of a cap: a quota is rarely used to its last 
 class Reactive final : public TierPolicy {
  public:
   explicit Reactive(Bounds bounds) : bounds_(bounds) {}
-  double Step(double used_cores, double cap_cores) override {
-    idle_steps_ = used_cores < kIdle * cap_cores ? idle_steps_ + 1 : 0;
-    double next = cap_cores;
-    if (used_cores > kBusy * cap_cores) {
-      next = std::max(cap_cores, used_cores / kAimed);
+  double Step(double used, double limit) override {
+    idle_steps_ = used < kIdle * limit ? idle_steps_ + 1 : 0;
+    double next = limit;
+    if (used > kBusy * limit) {
+      next = std::max(limit, used / kAimed);
     } else if (idle_steps_ >= kIdleSteps) {
-      next = cap_cores * kShrink;
+      next = limit * kShrink;
       idle_steps_ = 0;
     }
-    return std::clamp(next, bounds_.floor_cores, bounds_.ceiling_cores);
+    return std::clamp(next, bounds_.floor, bounds_.ceiling);
   }
 
  private:
@@ -40,11 +40,9 @@ class Published final : public TierPolicy {
  public:
   Published(std::unique_ptr<predictor::SizingState> state, Bounds bounds)
       : bounds_(bounds), state_(std::move(state)) {}
-  double Step(double used_cores, double cap_cores) override {
-    state_->Observe({.demand = used_cores,
-                     .is_censored = used_cores >= kFull * cap_cores,
-                     .allocation = cap_cores});
-    return std::clamp(state_->Size(1), bounds_.floor_cores, bounds_.ceiling_cores);
+  double Step(double used, double limit) override {
+    state_->Observe({.demand = used, .is_censored = used >= kFull * limit, .allocation = limit});
+    return std::clamp(state_->Size(1), bounds_.floor, bounds_.ceiling);
   }
 
  private:
@@ -55,6 +53,7 @@ class Published final : public TierPolicy {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TierPolicy>> MakeTierPolicy(const std::string& name,
+                                                           predictor::Resource resource,
                                                            absl::Duration step,
                                                            TierPolicy::Bounds bounds) {
   if (name == "reactive") {
@@ -70,9 +69,8 @@ absl::StatusOr<std::unique_ptr<TierPolicy>> MakeTierPolicy(const std::string& na
     return absl::InvalidArgumentError(absl::StrCat("policy '", name, "'; one of: ", known));
   }
   return std::make_unique<Published>(
-      method->Start(
-          {.resource = predictor::Resource::kCpu, .step = step, .capacity = bounds.ceiling_cores},
-          method->knob().published),
+      method->Start({.resource = resource, .step = step, .capacity = bounds.ceiling},
+                    method->knob().published),
       bounds);
 }
 

@@ -11,7 +11,8 @@ using ::cloudscale::testing::StatusIs;
 using ::testing::HasSubstr;
 
 std::unique_ptr<TierPolicy> Make(const std::string& name) {
-  auto policy = MakeTierPolicy(name, absl::Seconds(1), {.floor_cores = 0.1, .ceiling_cores = 1});
+  auto policy = MakeTierPolicy(name, predictor::Resource::kCpu, absl::Seconds(1),
+                               {.floor = 0.1, .ceiling = 1});
   CS_EXPECT_OK(policy);
   return *std::move(policy);
 }
@@ -57,7 +58,7 @@ TEST(TierPolicyTest, AFullCapMakesEveryPolicyGrow) {
 }
 
 TEST(TierPolicyTest, AnUnknownNameIsRefusedWithThoseThatExist) {
-  EXPECT_THAT(MakeTierPolicy("best", absl::Seconds(1), {}),
+  EXPECT_THAT(MakeTierPolicy("best", predictor::Resource::kCpu, absl::Seconds(1), {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reactive, ")));
 }
 

@@ -3,8 +3,9 @@
 // reader and actuator as in production. Ends at SIGTERM.
 //
 // webapp_controller --parent-group NAME --policy reactive|vpa|cloudscale|... [--step 1]
-//   [--floor 0.1] [--ceiling 1] [--history FILE]
-// The history is CSV, a column for each group, a row for each step: uncapped use in cores. Every
+//   [--floor 0.1] [--ceiling 1] [--history FILE] [--resource cpu|memory]
+// Cores, or MiB of memory.
+// The history is CSV, a column for each group, a row for each step: uncapped use. Every
 // policy learns from it before it acts. Without a group it only says whether it knows the policy.
 #include <signal.h>
 
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,17 +57,44 @@ absl::StatusOr<std::map<std::string, std::vector<double>>> ReadHistory(const std
   return columns;
 }
 
+constexpr double kMebibyte = 1024.0 * 1024.0;
+
 struct Tier {
   std::unique_ptr<TierPolicy> policy;
   absl::Duration cpu_time;
   MonoTime read_at;
 };
 
+// What a group uses and may use. Processor time is counted from the reading before.
+struct Use {
+  double used = 0;
+  std::optional<double> limit;
+};
+
+absl::StatusOr<Use> UseOf(const hypervisor::VmReading& vm, bool is_memory, const Tier& tier,
+                          MonoTime now) {
+  if (!vm.allocation.has_value() ||
+      !(is_memory ? vm.memory_used_bytes.has_value() : vm.cpu_time.has_value())) {
+    return absl::InternalError(absl::StrCat("no use or no limit of group ", vm.name));
+  }
+  if (!is_memory) {
+    return Use{absl::FDivDuration(*vm.cpu_time - tier.cpu_time, now - tier.read_at),
+               vm.allocation->cpu_cap_cores};
+  }
+  Use use{static_cast<double>(*vm.memory_used_bytes) / kMebibyte, std::nullopt};
+  if (vm.allocation->memory_target_bytes.has_value()) {
+    use.limit = static_cast<double>(*vm.allocation->memory_target_bytes) / kMebibyte;
+  }
+  return use;
+}
+
 absl::Status Run(const Settings& settings, const sigset_t& ends) {
   const absl::Duration step = absl::Seconds(settings.Number("step"));
-  const TierPolicy::Bounds bounds = {.floor_cores = settings.Number("floor"),
-                                     .ceiling_cores = settings.Number("ceiling")};
-  CS_RETURN_IF_ERROR(MakeTierPolicy(settings.Text("policy"), step, bounds).status());
+  const TierPolicy::Bounds bounds = {.floor = settings.Number("floor"),
+                                     .ceiling = settings.Number("ceiling")};
+  const bool is_memory = settings.Text("resource") == "memory";
+  const auto resource = is_memory ? predictor::Resource::kMemory : predictor::Resource::kCpu;
+  CS_RETURN_IF_ERROR(MakeTierPolicy(settings.Text("policy"), resource, step, bounds).status());
   if (settings.Text("parent-group").empty()) {
     return absl::OkStatus();
   }
@@ -85,25 +114,29 @@ absl::Status Run(const Settings& settings, const sigset_t& ends) {
   while (true) {
     CS_ASSIGN_OR_RETURN(const hypervisor::HostReading reading, reader->Read());
     for (const hypervisor::VmReading& vm : reading.vms) {
-      if (!vm.cpu_time.has_value() || !vm.allocation.has_value()) {
-        return absl::InternalError(absl::StrCat("no processor time or cap of group ", vm.name));
-      }
       Tier& tier = tiers[vm.uuid];
       if (tier.policy == nullptr) {
-        CS_ASSIGN_OR_RETURN(tier.policy, MakeTierPolicy(settings.Text("policy"), step, bounds));
+        CS_ASSIGN_OR_RETURN(tier.policy,
+                            MakeTierPolicy(settings.Text("policy"), resource, step, bounds));
         if (const auto column = history.find(vm.name); column != history.end()) {
           for (const double used : column->second) {
-            tier.policy->Step(used, bounds.ceiling_cores);
+            tier.policy->Step(used, bounds.ceiling);
           }
         }
       } else {
-        const double used =
-            absl::FDivDuration(*vm.cpu_time - tier.cpu_time, reading.monotonic_time - tier.read_at);
-        const double cap =
-            tier.policy->Step(used, vm.allocation->cpu_cap_cores.value_or(bounds.ceiling_cores));
-        CS_RETURN_IF_ERROR(actuator->SetCpuCap(*permit, {vm.uuid, ""}, cap));
+        CS_ASSIGN_OR_RETURN(const Use use, UseOf(vm, is_memory, tier, reading.monotonic_time));
+        const double limit = tier.policy->Step(use.used, use.limit.value_or(bounds.ceiling));
+        const hypervisor::VmTarget group = {vm.uuid, ""};
+        const absl::Status status =
+            is_memory
+                ? actuator->SetMemoryTarget(*permit, group, static_cast<int64_t>(limit * kMebibyte))
+                : actuator->SetCpuCap(*permit, group, limit);
+        // Less memory than what is in use is refused; the limit then stays, as for everybody.
+        if (!status.ok() && !(is_memory && absl::IsFailedPrecondition(status))) {
+          return status;
+        }
       }
-      tier.cpu_time = *vm.cpu_time;
+      tier.cpu_time = vm.cpu_time.value_or(absl::ZeroDuration());
       tier.read_at = reading.monotonic_time;
     }
     next = std::max(next + step, clock->MonoNow());
@@ -125,6 +158,7 @@ int Main(int argc, char** argv) {
                      {"policy", "reactive"},
                      {"step", "1"},
                      {"history", ""},
+                     {"resource", "cpu"},
                      {"floor", "0.1"},
                      {"ceiling", "1"}});
   absl::Status status = settings.Parse(argc, argv);

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """What the experiment's load and figures must be, or its results mean nothing."""
 import asyncio
+import datetime
 import gzip
+import subprocess
 import sys
 import tempfile
 import time
@@ -9,8 +11,10 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 import load  # noqa: E402
+import ours  # noqa: E402
 import report  # noqa: E402
 from session import is_genuine, sign  # noqa: E402
 
@@ -31,6 +35,35 @@ class RatesTest(unittest.TestCase):
             self.assertEqual(load.read_trace(path, "b"), ([7.0, 8.0], 60.0))
             with self.assertRaisesRegex(SystemExit, "no trace 'c'"):
                 load.read_trace(path, "c")
+
+
+    def test_the_stretch_before_is_the_one_right_before(self):
+        with tempfile.TemporaryDirectory() as directory:
+            with gzip.open(Path(directory) / "traces.csv.gz", "wt") as file:
+                file.write("trace,t,value\n" + "".join(f"a,{28800 * i},{i}\n" for i in range(9)))
+            self.assertEqual(load.two_stretches(Path(directory), "a", 3), ([0, 1 / 5, 2 / 5], [3 / 5, 4 / 5, 1]))
+            self.assertEqual(load.two_stretches(Path(directory), "a", 2, 6, 2), ([4 / 7, 5 / 7], [6 / 7, 1]))
+            with self.assertRaisesRegex(SystemExit, "points 4 to 12"):
+                load.two_stretches(Path(directory), "a", 2, 8, 4)
+
+    def test_nobody_has_seen_the_crowd_before(self):
+        before, stretch = load.two_stretches(None, "flash", 10)
+        self.assertEqual(before, [0.25] * 10)
+        self.assertEqual(stretch, [0.25] * 5 + [1.0] * 5)
+
+
+class WorkingSetTest(unittest.TestCase):
+    def test_touches_what_it_is_told_and_tells_how_long_that_took(self):
+        with tempfile.TemporaryDirectory() as directory:
+            sizes = Path(directory) / "sizes"
+            sizes.write_text("2\n5\n")
+            done = subprocess.run([sys.executable, str(HERE / "working_set.py"), str(sizes), repr(time.monotonic())], capture_output=True,
+                                  text=True, timeout=60, check=True)
+        rounds = [[float(field) for field in line.split()] for line in done.stdout.splitlines()]
+        self.assertEqual([at for at, _, _ in rounds], sorted({at for at, _, _ in rounds}))
+        self.assertEqual({size for _, _, size in rounds}, {2.0, 5.0})
+        self.assertTrue(all(took >= 0 for _, took, _ in rounds))
+        self.assertEqual(rounds[-1][0], 1.9)
 
 
 class PlanTest(unittest.TestCase):
@@ -150,6 +183,23 @@ class FiguresTest(unittest.TestCase):
         self.assertAlmostEqual(figures["used_core_seconds"], 2.0)
         self.assertEqual((figures["violation_seconds"], figures["requests"]), (0, 10))
         self.assertIn("100.0 %", report.table([figures]))
+
+    def test_a_violation_tells_what_was_done_about_it(self):
+        violation = {"started_seconds": 3.25, "ended_seconds": 9.0, "observed_ms": 812.0, "threshold_ms": 200.0, "requests": 40,
+                     "effects": ["boost vm a", "retrain vm a"]}
+        self.assertEqual(report.story(violation).splitlines(),
+                         ["objective missed from 3.2 to 9.0 s: at worst 812 ms, 200 allowed, 40 requests in that window",
+                          "  boost vm a", "  retrain vm a"])
+        self.assertIn("still open", report.story({**violation, "ended_seconds": None}))
+
+    def test_violations_are_told_in_seconds_of_the_run(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "violations.json"
+            path.write_text('{"violations": [{"started_at": "2026-01-01T00:00:12.5Z", "observed": 0.3, "threshold": 0.2, "request_count": "7"}]}')
+            origin = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc).timestamp()
+            self.assertEqual(ours.violations(Path(directory), origin),
+                             [{"started_seconds": 12.5, "ended_seconds": None, "observed_ms": 300.0, "threshold_ms": 200.0, "requests": 7,
+                               "effects": []}])
 
     def test_plots_are_well_formed(self):
         rows = [(s + 0.5, 1.0, {"app": 0.2}, {"app": 0.4}) for s in range(15)]
