@@ -10,7 +10,8 @@ START_LIMIT = 30
 
 
 def watching(args, stack, mode="recommend"):
-    # Growth and shrinking as fast as cgroups allow, since the objective tells when it was too little.
+    # A day passes in a minute or two, so everything is quicker than the defaults. Lean, since the objective tells when it was too little:
+    # a cap that is passed for a step only delays.
     return f"""host_id: webapp
 state_directory: {stack.directory}/state
 hypervisor: {{cgroup: {{parent_group: {stack.groups.parent}}}}}
@@ -19,11 +20,12 @@ predictor: {{step: 1s, horizons: [1s, 5s, 30s]}}
 scaler:
   mode: {mode}
   step: 1s
+  cpu_correction: {{threshold_ratio: 0.95, alpha_max: 1.2}}
   limits: {{warm_up_samples: 5, max_actions_per_minute: 600, max_actions_per_vm_per_minute: 100}}
   default_policy:
     mode: {mode}
-    target_violation_ratio: 0.2
-    cpu: {{min: {args.floor}, max: {args.ceiling}, cool_down_down: 0s, quiet_steps: 1, dead_band_ratio: 0.05}}
+    target_violation_ratio: 0.4
+    cpu: {{min: {args.floor}, max: {args.ceiling}, cool_down_down: 0s, quiet_steps: 0, dead_band_ratio: 0.05}}
     memory: {{is_managed: false}}
 """
 
@@ -47,6 +49,8 @@ lbctl:
   servers:
     - {{backend: web, server: app-1, vm_uuid: {uuids["app-1"]}}}
     - {{backend: web, server: app-2, vm_uuid: {uuids["app-2"]}}}
+  follow_capacity:
+    - {{backend: web, dead_band_ratio: 0.2, min_interval: 5s}}
 """
 
 
