@@ -15,6 +15,9 @@ using hypervisor::VmState;
 // Firmware tables and rounding let a guest count slightly more than it was given.
 constexpr double kMemoryToleranceRatio = 1.02;
 constexpr int64_t kMemoryToleranceBytes = 16LL * 1024 * 1024;
+// Of what a VM holds, its kernel manages at least this; the rest is its own image and page tables,
+// which are those of its largest size.
+constexpr double kLeastKernelShare = 0.7;
 constexpr double kBusyLoadAverage = 0.5;
 constexpr double kBusyPressureRatio = 0.2;
 constexpr size_t kOverheadSamples = 15;
@@ -72,6 +75,21 @@ void FillCounters(const VmReading& vm, const GuestReport* report, VmSample& out)
   fill(counters.swap_in_bytes, report->swap_in_bytes);
   fill(counters.major_fault_count, report->major_fault_count);
   fill(counters.oom_kill_count, report->oom_kill_count);
+}
+
+// The operator takes a guest's word, this one is new, and the guest sees the memory that the
+// hypervisor says it holds. While a balloon moves they differ.
+bool IsTrusted(const SamplingConfig& config, MonoTime now, const VmReading& vm,
+               const HeldReport* guest) {
+  if (!config.is_guest_memory_trusted || guest == nullptr ||
+      !vm.memory_current_bytes.has_value() || now - guest->received_at > 2 * config.period) {
+    return false;
+  }
+  const int64_t total = guest->report.memory_total_bytes;
+  return !Exceeds(total, *vm.memory_current_bytes) &&
+         static_cast<double>(total) >=
+             static_cast<double>(*vm.memory_current_bytes) * kLeastKernelShare -
+                 kMemoryToleranceBytes;
 }
 
 void FillGuest(const GuestReport& report, VmSample& out) {
@@ -219,9 +237,10 @@ void MemorySeries::Step(const SamplingConfig& config, const MemoryStepContext& c
   }
   out.memory_used_bytes = used;
   out.memory_demand_bytes = EstimateMemoryDemand(observation);
-  const bool rests_on_guest = !vm.memory_used_bytes.has_value();
-  // Without the hypervisor's own number it is only the guest's word, and that is never enough to
-  // take memory away.
+  // Without the hypervisor's own number it is only the guest's word, and that is not enough to take
+  // memory away.
+  const bool rests_on_guest =
+      !vm.memory_used_bytes.has_value() && !IsTrusted(config, context.now, vm, guest);
   const bool is_old = context.now - context.read_at > config.period || rests_on_guest;
   const bool is_skewed =
       guest != nullptr && absl::AbsDuration(guest->clock_skew) > config.max_clock_skew;

@@ -30,7 +30,8 @@ struct MemoryStepContext {
 //
 // kImpossible: zero (except of a process group) or negative use while running, more than the VM's
 // maximum, a guest that claims more memory than the VM has. kSkewed: the guest's wall clock is off.
-// kLate: only the guest tells, so that nothing confirms its word. kMissing, later
+// kLate: only the guest tells, so that nothing confirms its word (unless it is trusted, see
+// SamplingConfig). kMissing, later
 // kStale: nobody tells, or only a report older than `max_guest_age` is left. Gauges may
 // legitimately stand still, so there is no kStuck. Thread safety: thread-compatible.
 class MemorySeries {

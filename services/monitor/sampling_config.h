@@ -36,6 +36,9 @@ struct SamplingConfig {
   // Guest reports older than this are not used.
   absl::Duration max_guest_age = absl::Seconds(5);
 
+  // The guest's word on its memory counts as confirmed while its size agrees with the hypervisor's.
+  bool is_guest_memory_trusted = false;
+
   // A CPU counter that stands exactly still right after the VM was busy is not believed for this
   // many samples, even when nothing contradicts it. See CpuSeries.
   int64_t standing_samples_distrusted = 3;

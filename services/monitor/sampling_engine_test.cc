@@ -536,6 +536,25 @@ TEST_F(SamplingEngineTest, P1TheGuestsWordAloneIsNeverFreshThenMissingThenStale)
                                            kMissing, kStale, kStale));
 }
 
+TEST_F(SamplingEngineTest, ATrustedGuestsWordIsFreshWhileItsSizeIsWhatItWasGiven) {
+  SamplingConfig config;
+  config.is_guest_memory_trusted = true;
+  engine_ = SamplingEngine(config);
+  vm_.memory_used_bytes.reset();
+  vm_.memory_current_bytes = 1040 * kMiB;
+  WarmUp();
+  Guest(1);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_quality, Quality::kFresh);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_quality, Quality::kFresh);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_quality, Quality::kLate) << "it has fallen silent";
+  vm_.memory_current_bytes = 2000 * kMiB;
+  Guest(2);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_quality, Quality::kLate) << "it does not see what it holds";
+  vm_.memory_current_bytes = 1040 * kMiB;
+  Guest(3);
+  EXPECT_EQ(Advance(1).vms.at(0).memory_quality, Quality::kFresh);
+}
+
 TEST_F(SamplingEngineTest, GuestReportOfThePreviousBootIsNotUsed) {
   vm_.memory_used_bytes.reset();
   WarmUp();

@@ -145,8 +145,15 @@ def draw_frontier(path, results, key="core_seconds", what="core-seconds"):
         svg.text(x(most_x * i / 5), height - bottom + 18, f"{most_x * i / 5:.0f}", "#888888", "middle")
         svg.text(left - 6, y(most_y * i / 5) + 4, f"{100 * most_y * i / 5:.0f} %", "#888888", "end")
     svg.text((left + width - 120) / 2, height - 12, f"{what} allocated", anchor="middle")
-    for r in results:
+    taken = []  # left, right and height of the labels so far
+    for r in sorted(results, key=lambda r: r[key]):
         colour = "#d55e00" if r["policy"] == "ours" else "#0072b2"
-        svg.dot(x(r[key]), y(r["violation_share"]), colour)
-        svg.text(x(r[key]) + 9, y(r["violation_share"]) + 4, r["policy"], colour)
+        dot_x, dot_y = x(r[key]), y(r["violation_share"])
+        from_x, to_x, label_y = dot_x + 9, dot_x + 14 + 7 * len(r["policy"]), dot_y - 6
+        while any(from_x < right and to_x > left_ and abs(label_y - at) < 14 for left_, right, at in taken):
+            label_y -= 14
+        taken.append((from_x, to_x, label_y))
+        svg.line([(dot_x, dot_y), (from_x - 1, label_y)], colour, 0.6)
+        svg.dot(dot_x, dot_y, colour)
+        svg.text(from_x, label_y + 2, r["policy"], colour)
     svg.write(path)

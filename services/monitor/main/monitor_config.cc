@@ -121,6 +121,7 @@ SamplingConfig MakeSamplingConfig(const config::v1::MonitorConfig& config,
   if (guests.has_max_clock_skew()) {
     out.max_clock_skew = FromProto(guests.max_clock_skew());
   }
+  out.is_guest_memory_trusted = guests.is_memory_trusted();
   // A container's memory is its control group's, whoever made it.
   out.backend_memory_source =
       absl::StartsWith(capabilities.backend, "cgroup") || capabilities.backend == "libvirt-lxc"
