@@ -247,7 +247,7 @@ TEST_F(XenHostReaderTest, CapabilitiesFollowTheScheduler) {
   EXPECT_EQ(reader_->capabilities().backend, "xen-credit");
   EXPECT_TRUE(reader_->capabilities().cpu_cap);
   EXPECT_FALSE(reader_->capabilities().wait_time);
-  EXPECT_FALSE(reader_->capabilities().live_migration);
+  EXPECT_TRUE(reader_->capabilities().live_migration);
 
   host_.pools[0].scheduler = XenScheduler::kCredit2;
   MakeReader();
