@@ -210,6 +210,9 @@ TEST_F(XenHostReaderTest, TellsStates) {
   domain.statistics.name = "web";
   domain.facts.is_shut_down = true;
   EXPECT_EQ(state(), VmState::kShutOff);
+  domain.facts.is_suspended = true;
+  EXPECT_EQ(state(), VmState::kMigrating);
+  domain.facts.is_suspended = false;
   domain.facts.is_crashed = true;
   EXPECT_EQ(state(), VmState::kCrashed);
 }
