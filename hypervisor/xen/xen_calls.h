@@ -10,7 +10,7 @@
 namespace cloudscale::hypervisor::xen {
 
 // Raised with every change of what this header declares: a module of another version is refused.
-inline constexpr int kXenCallsVersion = 1;
+inline constexpr int kXenCallsVersion = 2;
 
 enum class XenErrorCode {
   kNotFound,     // no such domain
@@ -40,7 +40,8 @@ struct XenDomain {
   uint32_t pool_id = 0;
   bool is_paused = false;
   bool is_shut_down = false;
-  bool is_crashed = false;  // shut down by its own fault
+  bool is_crashed = false;    // shut down by its own fault
+  bool is_suspended = false;  // shut down to be saved or moved
   bool is_dying = false;
   int64_t cpu_time_ns = 0;
   int64_t current_kib = 0;
@@ -119,6 +120,8 @@ class XenCalls {
   virtual XenDone SetMemoryTarget(uint32_t domain_id, int64_t target_kib) = 0;
   // Asks the guest to run with its first `count` vCPUs.
   virtual XenDone SetOnlineVcpus(uint32_t domain_id, int64_t count) = 0;
+  // Lets a suspended domain run on where it stands.
+  virtual XenDone Resume(uint32_t domain_id) = 0;
 };
 
 }  // namespace cloudscale::hypervisor::xen

@@ -95,6 +95,7 @@ Capabilities CapabilitiesOf(XenScheduler scheduler) {
   capabilities.cpu_weight = has_shares;
   capabilities.memory_target = true;
   capabilities.vcpu_count = true;
+  capabilities.live_migration = true;
   capabilities.cpu_cap_granularity_cores = 0.01;
   capabilities.cpu_cap_min_cores = 0.01;
   return capabilities;
@@ -125,6 +126,35 @@ absl::StatusOr<StoredDomain> ReadStored(XenCalls& calls, uint32_t domain_id) {
   CS_ASSIGN_OR_RETURN(stored.maximum_kib, ReadKib(calls, domain + "/memory/static-max"));
   CS_ASSIGN_OR_RETURN(stored.target_kib, ReadKib(calls, domain + "/memory/target"));
   return stored;
+}
+
+absl::StatusOr<FoundVm> FindVm(XenCalls& calls, const std::string& pool_name, const VmTarget& vm) {
+  CS_ASSIGN_OR_RETURN(const XenPool pool, FindPool(calls, pool_name));
+  FoundVm found;
+  found.scheduler = pool.scheduler;
+  CS_ASSIGN_OR_RETURN(found.all, ToStatusOr(calls.ListDomains()));
+  const XenDomain* domain = nullptr;
+  for (const XenDomain& candidate : found.all) {
+    if (!IsVm(candidate, pool.pool_id) || candidate.uuid != vm.uuid) {
+      continue;
+    }
+    domain = domain == nullptr ? &candidate : Prefer(*domain, candidate);
+    if (domain == nullptr) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("several domains have UUID ", vm.uuid, " and none of them alone runs"));
+    }
+  }
+  if (domain == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("no domain with UUID ", vm.uuid, " in CPU pool ", pool_name));
+  }
+  found.domain = *domain;
+  CS_ASSIGN_OR_RETURN(found.stored, ReadStored(calls, domain->domain_id));
+  if (!vm.incarnation.empty() && vm.incarnation != found.stored.incarnation) {
+    return absl::AbortedError(absl::StrCat("vm ", vm.uuid, " was started anew: incarnation ",
+                                           found.stored.incarnation, ", not ", vm.incarnation));
+  }
+  return found;
 }
 
 std::optional<int64_t> TargetOf(const StoredDomain& stored) {

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hypervisor/types.h"
+#include "hypervisor/vm_actuator.h"
 #include "hypervisor/xen/xen_calls.h"
 #include "hypervisor/xen/xen_options.h"
 
@@ -61,6 +62,19 @@ struct StoredDomain {
 
 // NOT_FOUND when the domain is not set up, or not any more.
 [[nodiscard]] absl::StatusOr<StoredDomain> ReadStored(XenCalls& calls, uint32_t domain_id);
+
+// A VM of a pool, with what it was found among.
+struct FoundVm {
+  XenDomain domain;
+  StoredDomain stored;
+  XenScheduler scheduler = XenScheduler::kOther;
+  std::vector<XenDomain> all;
+};
+
+// NOT_FOUND when there is none of that UUID; ABORTED when it is of another incarnation;
+// FAILED_PRECONDITION when several have it, or there is no such pool.
+[[nodiscard]] absl::StatusOr<FoundVm> FindVm(XenCalls& calls, const std::string& pool_name,
+                                             const VmTarget& vm);
 
 // Its target in bytes; nullopt when that is all it may have.
 [[nodiscard]] std::optional<int64_t> TargetOf(const StoredDomain& stored);

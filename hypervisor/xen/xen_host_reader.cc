@@ -26,8 +26,10 @@ VmState StateOf(const XenDomain& domain, const std::string& name) {
   if (domain.is_crashed) {
     return VmState::kCrashed;
   }
-  // The names that `xl migrate` gives the two copies until one of them is the VM.
-  if (absl::EndsWith(name, "--incoming") || absl::EndsWith(name, "--migratedaway")) {
+  // For the last part of a move it is suspended; the names are those that `xl migrate` gives the
+  // two copies until one of them is the VM.
+  if (domain.is_suspended || absl::EndsWith(name, "--incoming") ||
+      absl::EndsWith(name, "--migratedaway")) {
     return VmState::kMigrating;
   }
   if (domain.is_shut_down) {

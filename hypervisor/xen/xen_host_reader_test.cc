@@ -210,6 +210,9 @@ TEST_F(XenHostReaderTest, TellsStates) {
   domain.statistics.name = "web";
   domain.facts.is_shut_down = true;
   EXPECT_EQ(state(), VmState::kShutOff);
+  domain.facts.is_suspended = true;
+  EXPECT_EQ(state(), VmState::kMigrating);
+  domain.facts.is_suspended = false;
   domain.facts.is_crashed = true;
   EXPECT_EQ(state(), VmState::kCrashed);
 }
@@ -247,7 +250,7 @@ TEST_F(XenHostReaderTest, CapabilitiesFollowTheScheduler) {
   EXPECT_EQ(reader_->capabilities().backend, "xen-credit");
   EXPECT_TRUE(reader_->capabilities().cpu_cap);
   EXPECT_FALSE(reader_->capabilities().wait_time);
-  EXPECT_FALSE(reader_->capabilities().live_migration);
+  EXPECT_TRUE(reader_->capabilities().live_migration);
 
   host_.pools[0].scheduler = XenScheduler::kCredit2;
   MakeReader();

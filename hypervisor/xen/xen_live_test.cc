@@ -92,8 +92,8 @@ class XenLiveTest : public ::testing::Test {
   }
 
   // Up and idle.
-  std::unique_ptr<TestGuest> StartGuest(const std::string& name, TestGuest::Devices devices = {}) {
-    auto guest = TestGuest::Start(*clock_, *store_, name, devices);
+  std::unique_ptr<TestGuest> StartGuest(const std::string& name, TestGuest::Kind kind = {}) {
+    auto guest = TestGuest::Start(*clock_, *store_, name, kind);
     CS_EXPECT_OK(guest);
     if (!guest.ok()) {
       return nullptr;

@@ -27,6 +27,9 @@ constexpr char kInitial[] = "/guests/initramfs";
 constexpr char kInitialWithModules[] = "/guests/initramfs-modules";
 constexpr char kDisk[] = "/dev/loop0";
 
+// A target below the maximum would let its memory come late, when it is touched.
+constexpr int64_t kPvhMib = 96;
+
 constexpr absl::Duration kGuestLimit = absl::Seconds(60);
 constexpr absl::Duration kPoll = absl::Milliseconds(200);
 constexpr int kTimedOut = 124;  // exit code of `timeout`
@@ -73,19 +76,19 @@ absl::Status TestGuest::CheckPossible() {
 }
 
 absl::StatusOr<std::unique_ptr<TestGuest>> TestGuest::Start(Clock& clock, XenCalls& store,
-                                                            const std::string& name,
-                                                            Devices devices) {
+                                                            const std::string& name, Kind kind) {
   CS_ASSIGN_OR_RETURN(std::string scheduler, SchedulerCommand());
   const std::string uuid =
       absl::StrFormat("c10dc10d-0000-4000-8000-%012x", std::hash<std::string>()(name) >> 16);
   const std::string file = std::filesystem::temp_directory_path() / (name + ".cfg");
   std::ofstream config(file);
-  config << "name = \"" << name << "\"\nuuid = \"" << uuid << "\"\ntype = \"pv\"\nkernel = \""
-         << kKernel << "\"\nramdisk = \""
-         << (devices.network_and_disk ? kInitialWithModules : kInitial)
-         << "\"\nextra = \"console=hvc0 quiet rdinit=/init\"\nvcpus = 2\nmemory = " << kMemoryMib
-         << "\nmaxmem = " << kMaximumMib << "\non_crash = \"destroy\"\n";
-  if (devices.network_and_disk) {
+  config << "name = \"" << name << "\"\nuuid = \"" << uuid << "\"\ntype = \""
+         << (kind.is_pvh ? "pvh" : "pv") << "\"\nkernel = \"" << kKernel << "\"\nramdisk = \""
+         << (kind.network_and_disk ? kInitialWithModules : kInitial)
+         << "\"\ncmdline = \"console=hvc0 quiet rdinit=/init\"\nvcpus = " << (kind.is_pvh ? 1 : 2)
+         << "\nmemory = " << (kind.is_pvh ? kPvhMib : kMemoryMib)
+         << "\nmaxmem = " << (kind.is_pvh ? kPvhMib : kMaximumMib) << "\non_crash = \"destroy\"\n";
+  if (kind.network_and_disk) {
     config << "vif = [ \"bridge=xenbr0,script=vif-plain\" ]\n"
            << "disk = [ \"vdev=xvda,access=r,script=block-plain,target=" << kDisk << "\" ]\n";
   }

@@ -34,8 +34,10 @@ class TestGuest {
   static constexpr int64_t kMemoryMib = 192;
   static constexpr int64_t kMaximumMib = 256;
 
-  struct Devices {
+  struct Kind {
     bool network_and_disk = false;
+    // Fully virtualised, of a fixed 96 MiB and one vCPU; else paravirtualised.
+    bool is_pvh = false;
   };
 
   // UNAVAILABLE when kernel or initial file system of the guests are not there.
@@ -45,7 +47,7 @@ class TestGuest {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<TestGuest>> Start(Clock& clock,
                                                                         XenCalls& store,
                                                                         const std::string& name,
-                                                                        Devices devices);
+                                                                        Kind kind);
   ~TestGuest();
   TestGuest(const TestGuest&) = delete;
   TestGuest& operator=(const TestGuest&) = delete;

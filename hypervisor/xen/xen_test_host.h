@@ -157,6 +157,14 @@ class XenTestHost {
       host_.domains.at(domain_id).facts.online_vcpus = count;
       return std::nullopt;
     }
+    XenDone Resume(uint32_t domain_id) override {
+      if (XenDone refused = EnterDomain("Resume", domain_id, std::nullopt)) {
+        return refused;
+      }
+      host_.domains.at(domain_id).facts.is_shut_down = false;
+      host_.domains.at(domain_id).facts.is_suspended = false;
+      return std::nullopt;
+    }
 
    private:
     XenDone Enter(const std::string& call) {

@@ -42,37 +42,8 @@ XenVmActuator::XenVmActuator(std::unique_ptr<XenCalls> calls, XenOptions options
                              XenScheduler scheduler)
     : calls_(std::move(calls)), options_(std::move(options)), scheduler_(scheduler) {}
 
-absl::StatusOr<XenVmActuator::Found> XenVmActuator::Find(const VmTarget& vm) {
-  CS_ASSIGN_OR_RETURN(const XenPool pool, FindPool(*calls_, options_.pool));
-  Found found;
-  found.scheduler = pool.scheduler;
-  CS_ASSIGN_OR_RETURN(found.all, ToStatusOr(calls_->ListDomains()));
-  const XenDomain* domain = nullptr;
-  for (const XenDomain& candidate : found.all) {
-    if (!IsVm(candidate, pool.pool_id) || candidate.uuid != vm.uuid) {
-      continue;
-    }
-    domain = domain == nullptr ? &candidate : Prefer(*domain, candidate);
-    if (domain == nullptr) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("several domains have UUID ", vm.uuid, " and none of them alone runs"));
-    }
-  }
-  if (domain == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat("no domain with UUID ", vm.uuid, " in CPU pool ", options_.pool));
-  }
-  found.domain = *domain;
-  CS_ASSIGN_OR_RETURN(found.stored, ReadStored(*calls_, domain->domain_id));
-  if (!vm.incarnation.empty() && vm.incarnation != found.stored.incarnation) {
-    return absl::AbortedError(absl::StrCat("vm ", vm.uuid, " was started anew: incarnation ",
-                                           found.stored.incarnation, ", not ", vm.incarnation));
-  }
-  return found;
-}
-
-absl::StatusOr<XenVmActuator::Found> XenVmActuator::FindToChange(const VmTarget& vm) {
-  CS_ASSIGN_OR_RETURN(Found found, Find(vm));
+absl::StatusOr<FoundVm> XenVmActuator::FindToChange(const VmTarget& vm) {
+  CS_ASSIGN_OR_RETURN(FoundVm found, FindVm(*calls_, options_.pool, vm));
   if (found.domain.is_shut_down) {
     return absl::FailedPreconditionError(
         absl::StrCat("domain ", found.domain.domain_id, " is shut down"));
@@ -81,7 +52,7 @@ absl::StatusOr<XenVmActuator::Found> XenVmActuator::FindToChange(const VmTarget&
 }
 
 absl::StatusOr<Allocation> XenVmActuator::ReadAllocation(const VmTarget& vm) {
-  CS_ASSIGN_OR_RETURN(const Found found, Find(vm));
+  CS_ASSIGN_OR_RETURN(const FoundVm found, FindVm(*calls_, options_.pool, vm));
   Allocation allocation;
   allocation.memory_target_bytes = TargetOf(found.stored);
   if (found.scheduler != XenScheduler::kOther) {
@@ -94,7 +65,7 @@ absl::StatusOr<Allocation> XenVmActuator::ReadAllocation(const VmTarget& vm) {
 
 template <typename Change>
 absl::Status XenVmActuator::ChangeShare(const VmTarget& vm, const Change& change) {
-  CS_ASSIGN_OR_RETURN(const Found found, FindToChange(vm));
+  CS_ASSIGN_OR_RETURN(const FoundVm found, FindToChange(vm));
   if (found.scheduler == XenScheduler::kOther) {
     return NoShares();
   }
@@ -142,7 +113,7 @@ absl::Status XenVmActuator::SetMemoryTarget(const ActuationPermit&, const VmTarg
     return absl::InvalidArgumentError(
         absl::StrCat("memory target of ", *bytes, " bytes; must be above 0"));
   }
-  CS_ASSIGN_OR_RETURN(const Found found, FindToChange(vm));
+  CS_ASSIGN_OR_RETURN(const FoundVm found, FindToChange(vm));
   const int64_t maximum_bytes = found.stored.maximum_kib * kKib;
   if (bytes.value_or(0) > maximum_bytes) {
     return absl::OutOfRangeError(
@@ -177,7 +148,7 @@ absl::Status XenVmActuator::SetVcpuCount(const ActuationPermit&, const VmTarget&
   if (count < 1) {
     return absl::InvalidArgumentError(absl::StrCat(count, " vCPUs; must be at least 1"));
   }
-  CS_ASSIGN_OR_RETURN(const Found found, FindToChange(vm));
+  CS_ASSIGN_OR_RETURN(const FoundVm found, FindToChange(vm));
   if (count > found.domain.maximum_vcpus) {
     return absl::OutOfRangeError(
         absl::StrCat(count, " vCPUs; the VM has ", found.domain.maximum_vcpus));

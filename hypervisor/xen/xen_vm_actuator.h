@@ -27,7 +27,7 @@ namespace cloudscale::hypervisor::xen {
 //                 gave their memory back. What the guest needs at least is the caller's to know:
 //                 Xen does not, and a guest asked for less dies.
 // SetVcpuCount    asks the guest; OUT_OF_RANGE above the configured vCPUs.
-// Each is FAILED_PRECONDITION for a domain that is shut down. Live migration is not offered.
+// Each is FAILED_PRECONDITION for a domain that is shut down.
 // Besides the codes of `VmActuator`: PERMISSION_DENIED without the rights of Dom-0.
 // Thread safety: confined to one thread at a time.
 class XenVmActuator final : public VmActuator {
@@ -48,16 +48,9 @@ class XenVmActuator final : public VmActuator {
                             int64_t count) override;
 
  private:
-  struct Found {
-    XenDomain domain;
-    StoredDomain stored;
-    XenScheduler scheduler = XenScheduler::kOther;
-    std::vector<XenDomain> all;
-  };
   XenVmActuator(std::unique_ptr<XenCalls> calls, XenOptions options, XenScheduler scheduler);
 
-  [[nodiscard]] absl::StatusOr<Found> Find(const VmTarget& vm);
-  [[nodiscard]] absl::StatusOr<Found> FindToChange(const VmTarget& vm);
+  [[nodiscard]] absl::StatusOr<FoundVm> FindToChange(const VmTarget& vm);
   // Reads the share, lets `change` alter it and writes it when it is another one then.
   template <typename Change>
   [[nodiscard]] absl::Status ChangeShare(const VmTarget& vm, const Change& change);

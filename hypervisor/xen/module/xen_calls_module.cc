@@ -129,8 +129,9 @@ XenDomain FromDomainInfo(const xc_domaininfo_t& from) {
   domain.pool_id = from.cpupool;
   domain.is_paused = (from.flags & XEN_DOMINF_paused) != 0;
   domain.is_shut_down = (from.flags & XEN_DOMINF_shutdown) != 0;
-  domain.is_crashed = domain.is_shut_down && ((from.flags >> XEN_DOMINF_shutdownshift) &
-                                              XEN_DOMINF_shutdownmask) == SHUTDOWN_crash;
+  const uint32_t reason = (from.flags >> XEN_DOMINF_shutdownshift) & XEN_DOMINF_shutdownmask;
+  domain.is_crashed = domain.is_shut_down && reason == SHUTDOWN_crash;
+  domain.is_suspended = domain.is_shut_down && reason == SHUTDOWN_suspend;
   domain.is_dying = (from.flags & XEN_DOMINF_dying) != 0;
   domain.cpu_time_ns = static_cast<int64_t>(from.cpu_time);
   domain.current_kib = static_cast<int64_t>(from.tot_pages) * kPageKib;
@@ -351,6 +352,11 @@ class LibraryXenCalls final : public XenCalls {
     const int result = libxl_set_vcpuonline(libxl_, domain_id, &online, nullptr);
     libxl_bitmap_dispose(&online);
     return Finish("vCPUs of domain " + std::to_string(domain_id), result);
+  }
+
+  XenDone Resume(uint32_t domain_id) override {
+    const int result = libxl_domain_resume(libxl_, domain_id, /*suspend_cancel=*/1, nullptr);
+    return Finish("resume domain " + std::to_string(domain_id), result);
   }
 
  private:

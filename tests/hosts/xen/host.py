@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """A Xen host in QEMU: real hypervisor and Dom-0 under emulation, reached over loopback alone.
 
-Usage: host.py boot DIR IMAGE [--scheduler credit2] [--memory MIB]   boots, returns when Dom-0 is up
+Usage: host.py boot DIR IMAGE [--scheduler credit2] [--memory MIB] [--pair SOCKETS NUMBER]
+                                                                     boots, returns when Dom-0 is up
        host.py exec DIR [--limit SECONDS] COMMAND...                 runs a shell command in Dom-0
        host.py copy DIR FILE... DIRECTORY                            copies into Dom-0
        host.py snapshot DIR save|load NAME                           memory and disk of the running host
+       host.py pause DIR / host.py continue DIR                      between two commands, so that it costs no CPU time
        host.py stop DIR
 IMAGE is what build_image prints. DIR is made when missing and holds overlay, console log, sockets and process id; keep its
-path short, sockets live there. Facts about the emulation that this relies on: docs/ops/xen.md.
+path short, sockets live there. `--pair` joins host 1 and host 2 by a cable of their own, eth1, through sockets in SOCKETS. Facts about the emulation that this relies on: docs/ops/xen.md.
 """
 import argparse
 import ctypes
@@ -40,8 +42,8 @@ class Host:
 
     # -- life
 
-    def boot(self, image, scheduler="credit", memory_mib=1536, end_with_parent=False):
-        """Seconds until Dom-0 was up."""
+    def boot(self, image, scheduler="credit", memory_mib=1536, end_with_parent=False, pair=None):
+        """Seconds until Dom-0 was up. `pair`: (directory of sockets, 1 or 2), for two hosts with a cable between them."""
         started = time.monotonic()
         image = Path(image)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,15 @@ class Host:
             "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22",
             "-device", "virtio-net-pci,netdev=net,romfile=",
         ]
+        if pair is not None:
+            sockets, number = pair
+            cable = Path(sockets) / f"cable{number}"
+            cable.unlink(missing_ok=True)
+            command += [
+                "-netdev", f"dgram,id=cable,local.type=unix,local.path={cable},"
+                           f"remote.type=unix,remote.path={Path(sockets) / f'cable{3 - number}'}",
+                "-device", f"virtio-net-pci,netdev=cable,mac=52:54:00:98:00:0{number},romfile=",
+            ]
         with open(self.directory / "qemu.log", "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                                             preexec_fn=_end_with_parent if end_with_parent else None)
@@ -151,6 +162,12 @@ class Host:
             self._close_connection()  # Dom-0 knows nothing of it any more
             self.execute(f"date -s @{int(time.time())}")
 
+    def pause(self):
+        self._monitor("stop")
+
+    def resume(self):
+        self._monitor("cont")
+
     def _state(self):
         return json.loads(self.state_file.read_text())
 
@@ -196,6 +213,7 @@ def main():
     boot.add_argument("image")
     boot.add_argument("--scheduler", default="credit")
     boot.add_argument("--memory", type=int, default=1536)
+    boot.add_argument("--pair", nargs=2, metavar=("SOCKETS", "NUMBER"))
     execute = actions.add_parser("exec")
     execute.add_argument("directory")
     execute.add_argument("--limit", type=int, default=60)
@@ -208,18 +226,23 @@ def main():
     snapshot.add_argument("directory")
     snapshot.add_argument("what", choices=("save", "load"))
     snapshot.add_argument("name")
-    stop = actions.add_parser("stop")
-    stop.add_argument("directory")
+    for action in ("pause", "continue", "stop"):
+        actions.add_parser(action).add_argument("directory")
     args = parser.parse_args()
     host = Host(args.directory)
     if args.action == "boot":
-        print(f"Dom-0 up after {host.boot(args.image, args.scheduler, args.memory):.0f} s")
+        pair = (args.pair[0], int(args.pair[1])) if args.pair else None
+        print(f"Dom-0 up after {host.boot(args.image, args.scheduler, args.memory, pair=pair):.0f} s")
     elif args.action == "exec":
         return host.execute(" ".join(args.command), args.limit, check=False, output=None).returncode
     elif args.action == "copy":
         host.copy(args.files, args.to)
     elif args.action == "snapshot":
         host.snapshot(args.what, args.name)
+    elif args.action == "pause":
+        host.pause()
+    elif args.action == "continue":
+        host.resume()
     else:
         host.stop()
     return 0
