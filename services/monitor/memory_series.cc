@@ -81,8 +81,8 @@ void FillCounters(const VmReading& vm, const GuestReport* report, VmSample& out)
 // hypervisor says it holds. While a balloon moves they differ.
 bool IsTrusted(const SamplingConfig& config, MonoTime now, const VmReading& vm,
                const HeldReport* guest) {
-  if (!config.is_guest_memory_trusted || guest == nullptr ||
-      !vm.memory_current_bytes.has_value() || now - guest->received_at > 2 * config.period) {
+  if (!config.is_guest_memory_trusted || guest == nullptr || !vm.memory_current_bytes.has_value() ||
+      now - guest->received_at > 2 * config.period) {
     return false;
   }
   const int64_t total = guest->report.memory_total_bytes;

@@ -28,7 +28,7 @@ hypervisor::Allocation CapOf(double cores, int64_t weight = 100) {
 // `Step` is how a test makes a fault.
 class SamplingEngineTest : public ::testing::Test {
  protected:
-  SamplingEngineTest() {
+  explicit SamplingEngineTest(const SamplingConfig& config = {}) : engine_(config) {
     vm_.uuid = kVm;
     vm_.name = "web";
     vm_.state = VmState::kRunning;
@@ -89,7 +89,7 @@ class SamplingEngineTest : public ::testing::Test {
     return held.report;
   }
 
-  SamplingEngine engine_{SamplingConfig{}};
+  SamplingEngine engine_;
   VmReading vm_;
   std::string boot_id_ = "boot";
   MonoTime now_ = MonoTime::FromStart(absl::Seconds(10));
@@ -536,10 +536,19 @@ TEST_F(SamplingEngineTest, P1TheGuestsWordAloneIsNeverFreshThenMissingThenStale)
                                            kMissing, kStale, kStale));
 }
 
-TEST_F(SamplingEngineTest, ATrustedGuestsWordIsFreshWhileItsSizeIsWhatItWasGiven) {
-  SamplingConfig config;
-  config.is_guest_memory_trusted = true;
-  engine_ = SamplingEngine(config);
+class TrustedGuestTest : public SamplingEngineTest {
+ protected:
+  TrustedGuestTest() : SamplingEngineTest(TrustingConfig()) {}
+
+ private:
+  static SamplingConfig TrustingConfig() {
+    SamplingConfig config;
+    config.is_guest_memory_trusted = true;
+    return config;
+  }
+};
+
+TEST_F(TrustedGuestTest, ItsWordIsFreshWhileItsSizeIsWhatItWasGiven) {
   vm_.memory_used_bytes.reset();
   vm_.memory_current_bytes = 1040 * kMiB;
   WarmUp();
