@@ -136,8 +136,8 @@ TEST(XenMoveRecordTest, AddressIsOneWordAndNoOption) {
     EXPECT_TRUE(IsHostAddress(good)) << good;
   }
   for (const std::string& bad :
-       {std::string(), std::string("-oProxyCommand=id"), std::string("a b"), std::string("a;id"),
-        std::string("$(id)"), std::string("a\nb"), std::string("root@host"),
+       {std::string(), std::string("-oProxyCommand=id"), std::string("-A"), std::string("a b"),
+        std::string("a;id"), std::string("$(id)"), std::string("a\nb"), std::string("root@host"),
         std::string(254, 'a')}) {
     EXPECT_FALSE(IsHostAddress(bad)) << bad;
   }

@@ -291,12 +291,21 @@ TEST_F(XenVmMigratorTest, MoveThatTakesTooLongIsGivenUp) {
 }
 
 TEST_F(XenVmMigratorTest, OutputMayBeAnything) {
-  WriteXl("head -c 3000000 /dev/urandom\nhead -c 300000 /dev/zero >&2\nexit 1\n");
+  WriteXl(
+      "head -c 3000000 /dev/urandom\nhead -c 300000 /dev/zero >&2\ntouch $here/said\n"
+      "wait_for end\nexit 1\n");
   const auto migrator = Make();
   CS_ASSERT_OK(migrator->StartMigration(permit_, vm_, "host2"));
+  WaitUntil(*migrator, [this](const MigrationProgress&) { return Exists("said"); });
+  Suspend();
+  Touch("end");
   const MigrationProgress end = WaitForEnd(*migrator);
   EXPECT_EQ(end.stage, MigrationStage::kFailed);
   EXPECT_LT(end.error.size(), 1000);
+  // Leave for the target may stand in what was not read.
+  EXPECT_THAT(migrator->CancelMigration(permit_, vm_),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("look at both")));
+  EXPECT_EQ(host_.count_by_call["Resume"], 0);
 }
 
 TEST_F(XenVmMigratorTest, MissingProgramIsNamedAndNothingHasBegun) {
