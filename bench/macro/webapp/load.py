@@ -55,9 +55,9 @@ def rates(values, first, count, seconds):
 def two_stretches(directory, name, seconds, first=None, points=None):
     """Relative rate in each of `seconds`, of a stretch of a recorded trace and of the one before it: of its second and first whole day when
     nothing is said. That was picked before anything was measured, and not by what it looks like. Made up are 'wave', and 'flash': quiet, and
-    four times as much from the middle on, which nobody has seen before."""
+    ten times as much from the middle on, which nobody has seen before."""
     if name in ("wave", "flash"):
-        quiet = [0.25] * (seconds + seconds // 2)
+        quiet = [0.1] * (seconds + seconds // 2)
         values = [0.2 + 0.15 * (1 + math.sin(i / 8)) + (0.35 if i % 45 < 6 else 0) for i in range(2 * seconds)] if name == "wave" else (
             quiet + [1.0] * (2 * seconds - len(quiet)))
         first, points = seconds, seconds

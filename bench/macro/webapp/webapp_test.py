@@ -48,8 +48,8 @@ class RatesTest(unittest.TestCase):
 
     def test_nobody_has_seen_the_crowd_before(self):
         before, stretch = load.two_stretches(None, "flash", 10)
-        self.assertEqual(before, [0.25] * 10)
-        self.assertEqual(stretch, [0.25] * 5 + [1.0] * 5)
+        self.assertEqual(before, [0.1] * 10)
+        self.assertEqual(stretch, [0.1] * 5 + [1.0] * 5)
 
 
 class WorkingSetTest(unittest.TestCase):
