@@ -65,7 +65,7 @@ class WebappTest(unittest.TestCase):
     def test_refuses_what_makes_no_sense(self):
         for program, arguments, text in (
                 ("webapp", ["--seconds", "5"], "--seconds 5: 10 to 3600"), ("webapp", ["--ceiling", "0.01"], "--ceiling 0.01: 0.05 to"),
-                ("webapp", ["--policies", "guess"], "guess"), ("memory_swing", ["--ceiling", "100"], "--ceiling 100.0: 208.0 to 16384"),
+                ("webapp", ["--policies", "guess"], "guess"), ("memory_swing", ["--ceiling", "100"], "--ceiling 100.0: 208 to 16384"),
                 ("memory_swing", ["--policies", "guess"], "guess")):
             with self.subTest(program, arguments=arguments):
                 done = run(program, *arguments)

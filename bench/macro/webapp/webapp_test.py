@@ -56,14 +56,17 @@ class WorkingSetTest(unittest.TestCase):
     def test_touches_what_it_is_told_and_tells_how_long_that_took(self):
         with tempfile.TemporaryDirectory() as directory:
             sizes = Path(directory) / "sizes"
-            sizes.write_text("2\n5\n")
+            sizes.write_text("45\n5\n")
             done = subprocess.run([sys.executable, str(HERE / "working_set.py"), str(sizes), repr(time.monotonic())], capture_output=True,
                                   text=True, timeout=60, check=True)
         rounds = [[float(field) for field in line.split()] for line in done.stdout.splitlines()]
-        self.assertEqual([at for at, _, _ in rounds], sorted({at for at, _, _ in rounds}))
-        self.assertEqual({size for _, _, size in rounds}, {2.0, 5.0})
-        self.assertTrue(all(took >= 0 for _, took, _ in rounds))
+        self.assertEqual([row[0] for row in rounds], sorted({row[0] for row in rounds}))
+        self.assertEqual({row[2] for row in rounds}, {45.0, 5.0})
+        self.assertTrue(all(row[1] >= 0 for row in rounds))
         self.assertEqual(rounds[-1][0], 1.9)
+        most = max(row[3] for row in rounds)
+        self.assertGreater(most, 45)
+        self.assertLess(rounds[-1][3], most - 35, "what is no longer in the set is given back")
 
 
 class PlanTest(unittest.TestCase):
